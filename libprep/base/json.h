@@ -32,15 +32,23 @@
 extern "C" {
 #endif
 
-enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_type {
+    JSON_NULL,
+    JSON_FALSE,
+    JSON_TRUE,
+    JSON_NUMBER,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
+};
 
 #define JSON_NONE UINT32_MAX
 enum { JSON_MAX_DEPTH = 64 };
 
 struct json_node {
     uint32_t start, end;
-    uint32_t next; /* sibling, JSON_NONE at the end */
-    uint8_t type;  /* enum json_type */
+    uint32_t next;   /* sibling, JSON_NONE at the end */
+    uint8_t type;    /* enum json_type */
     uint8_t escaped; /* string holds a backslash */
     uint16_t unused;
 };
