@@ -86,7 +86,7 @@ static int missing_bytes(const struct plan *plan, const struct exec_options *opt
         struct io_stat st;
         uint64_t have = 0;
         if (is_part(opt) &&
-            (f->stage > PLAN_SIDECAR || i % (size_t)opt->n_parts != (size_t)opt->part - 1))
+            (f->stage > PLAN_SIDECAR || i % (size_t)opt->n_parts != (size_t)opt->part))
             continue;
         for (int k = 0; k < 2; k++) {
             if (exec_path(path, sizeof path, opt->dir, f->name, k ? "" : ".partial", err))
@@ -167,8 +167,8 @@ int plan_check(const struct plan *plan, const struct exec_options *opt, struct e
                          "--mem %" PRIu64 " is too little, this plan needs at least %" PRIu64
                          " bytes",
                          mem, result->floor_bytes);
-    if (opt->n_parts > 0 && !opt->assemble && (opt->part < 1 || opt->part > opt->n_parts))
-        return prep_fail(err, PREP_EUSAGE, "--part %d/%d: want 1 <= i <= n", opt->part,
+    if (opt->n_parts > 0 && !opt->assemble && (opt->part < 0 || opt->part >= opt->n_parts))
+        return prep_fail(err, PREP_EUSAGE, "--part %d/%d: want 0 <= i < n", opt->part,
                          opt->n_parts);
     return check_folder(plan, opt, err) || check_space(plan, opt, err) ? -1 : 0;
 }
@@ -237,7 +237,7 @@ static int unfinish(struct run *r, struct prep_error *err)
     return 0;
 }
 
-static int open_state(struct run *r, struct prep_error *err)
+static int lock_state(struct run *r, struct prep_error *err)
 {
     char lock_name[NAME_BYTES];
     const struct exec_options *opt = &r->opt;
@@ -246,17 +246,46 @@ static int open_state(struct run *r, struct prep_error *err)
         take_lock(r, "lock", !is_part(opt), &r->lock, err))
         return -1;
     snprintf(r->journal_name, sizeof r->journal_name, "journal");
-    if (is_part(opt)) {
-        part_name(r->journal_name, opt->part, opt->n_parts, "journal");
-        part_name(lock_name, opt->part, opt->n_parts, "lock");
-        if (take_lock(r, lock_name, 1, &r->part_lock, err))
-            return -1;
-    }
+    if (!is_part(opt))
+        return 0;
+    part_name(r->journal_name, opt->part, opt->n_parts, "journal");
+    part_name(lock_name, opt->part, opt->n_parts, "lock");
+    return take_lock(r, lock_name, 1, &r->part_lock, err);
+}
+
+static int open_state(struct run *r, struct prep_error *err)
+{
     char path[EXEC_PATH_BYTES];
     if (unfinish(r, err) || exec_path(path, sizeof path, r->state, r->journal_name, "", err))
         return -1;
-    return journal_open(&r->journal, opt->io, path, r->plan->key, r->plan->n_files,
-                        r->plan->n_tensors, opt->fresh, err);
+    return journal_open(&r->journal, r->opt.io, path, r->plan->key, r->plan->n_files,
+                        r->plan->n_tensors, r->opt.fresh, err);
+}
+
+/* How many parts there are stands in their journals' names. */
+static int count_parts(struct run *r, struct prep_error *err)
+{
+    char **names;
+    size_t n;
+    int found = 0;
+    if (io_list_sorted(r->opt.io, r->state, &r->arena, &names, &n, err))
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        int part, n_parts, end = 0;
+        if (sscanf(names[i], "part-%9d-of-%9d.journal%n", &part, &n_parts, &end) != 2 || end == 0 ||
+            names[i][end] || part < 0 || part >= n_parts)
+            continue;
+        if (found && n_parts != found)
+            return prep_fail_tag(err, PREP_EDATA, "PART_INCOMPLETE",
+                                 "%s: holds parts of %d and of %d; --fresh starts over", r->state,
+                                 found, n_parts);
+        found = n_parts;
+    }
+    if (!found)
+        return prep_fail_tag(err, PREP_ENOINPUT, "PART_INCOMPLETE",
+                             "%s: no part has run; give --part i/n for every i first", r->opt.dir);
+    r->opt.n_parts = found;
+    return 0;
 }
 
 /* Take over what part i says of its files; every one of them must be whole. */
@@ -272,7 +301,7 @@ static int adopt_part(struct run *r, int part, struct prep_error *err)
         prep_note(err, "part %d of %d has not run", part, r->opt.n_parts);
         goto out;
     }
-    for (size_t i = (size_t)part - 1; i < r->plan->n_files; i += (size_t)r->opt.n_parts) {
+    for (size_t i = (size_t)part; i < r->plan->n_files; i += (size_t)r->opt.n_parts) {
         const struct plan_file *f = &r->plan->files[i];
         if (f->stage > PLAN_SIDECAR)
             break;
@@ -302,7 +331,7 @@ static int make_queue(struct run *r, uint64_t *done_bytes, struct prep_error *er
     for (size_t i = 0; i < r->plan->n_files; i++) {
         const struct plan_file *f = &r->plan->files[i];
         if (is_part(opt) &&
-            (f->stage > PLAN_SIDECAR || i % (size_t)opt->n_parts != (size_t)opt->part - 1))
+            (f->stage > PLAN_SIDECAR || i % (size_t)opt->n_parts != (size_t)opt->part))
             continue;
         if (engine_verify_durable(r->plan, opt, &r->journal, (uint32_t)i, err))
             return -1;
@@ -418,27 +447,46 @@ static int write_manifest(const struct run *r, struct prep_error *err)
     return rc ? -1 : 0;
 }
 
-/* The output is complete: the journals and locks have done their work. */
+/*
+ * The output is complete: the journals and locks have done their work. The journal goes last, so
+ * that a run killed here can still be told from another plan's.
+ */
 static int remove_state(struct run *r, struct prep_error *err)
 {
     const struct io *io = r->opt.io;
-    struct arena tmp;
-    arena_init(&tmp, 0);
     char **names;
     size_t n;
-    int rc = io_list_sorted(io, r->state, &tmp, &names, &n, err);
-    for (size_t i = 0; i < n && !rc; i++) {
+    if (io_list_sorted(io, r->state, &r->arena, &names, &n, err))
+        return -1;
+    for (size_t i = n; i-- > 0;) {
         char path[EXEC_PATH_BYTES];
-        rc = exec_path(path, sizeof path, r->state, names[i], "", err);
-        int sys = rc ? 0 : io->unlink(io->self, path);
+        if (exec_path(path, sizeof path, r->state, names[i], "", err))
+            return -1;
+        int sys = io->unlink(io->self, path);
         if (sys < 0)
-            rc = io_fail_create(err, -sys, path, "remove");
+            return io_fail_create(err, -sys, path, "remove");
     }
-    int sys = rc ? 0 : io->rmdir(io->self, r->state);
-    if (sys < 0)
-        rc = io_fail_create(err, -sys, r->state, "remove");
-    arena_fini(&tmp);
-    return rc;
+    int sys = io->rmdir(io->self, r->state);
+    return sys < 0 ? io_fail_create(err, -sys, r->state, "remove") : 0;
+}
+
+/* 1: an earlier run had finished all but the tidying, which is done now; 0: not so. */
+static int tidy_finished(struct run *r, struct prep_error *err)
+{
+    char manifest[EXEC_PATH_BYTES], path[EXEC_PATH_BYTES];
+    struct io_stat st;
+    const struct io *io = r->opt.io;
+    if (exec_path(manifest, sizeof manifest, r->opt.dir, EXEC_MANIFEST, "", err) ||
+        exec_path(path, sizeof path, r->state, "journal", "", err))
+        return -1;
+    if (r->opt.force || io->stat(io->self, manifest, &st) < 0)
+        return 0;
+    struct journal j = {0};
+    int rc = 0;
+    if (io->stat(io->self, path, &st) >= 0)
+        rc = journal_read(&j, io, path, r->plan->key, r->plan->n_files, r->plan->n_tensors, err);
+    journal_close(&j);
+    return rc || remove_state(r, err) ? -1 : 1;
 }
 
 /* ---- the run ---- */
@@ -472,10 +520,17 @@ static int run_engine(struct run *r, struct exec_result *result, struct prep_err
 static int run_all(struct run *r, struct exec_result *result, struct prep_error *err)
 {
     const struct exec_options *opt = &r->opt;
-    if (open_state(r, err))
+    if (lock_state(r, err))
+        return -1;
+    int tidied = tidy_finished(r, err);
+    if (tidied) {
+        result->finished = tidied > 0;
+        return tidied < 0 ? -1 : 0;
+    }
+    if (open_state(r, err) || (opt->assemble && count_parts(r, err)))
         return -1;
     result->resumed = r->journal.resumed;
-    for (int part = 1; opt->assemble && part <= opt->n_parts; part++)
+    for (int part = 0; opt->assemble && part < opt->n_parts; part++)
         if (adopt_part(r, part, err))
             return -1;
     if (make_queue(r, &result->resumed_bytes, err))
