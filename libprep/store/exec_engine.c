@@ -106,11 +106,13 @@ static uint64_t align64(uint64_t n)
     return (n + 63) / 64 * 64;
 }
 
-/* Is any byte of this extent still to be written? */
-static int extent_is_open(const struct engine *e, uint32_t file, const struct plan_extent *x)
+/* Bytes of this extent that are still to be written. */
+static uint64_t open_bytes(const struct engine *e, uint32_t file, const struct plan_extent *x)
 {
     const struct journal_file *j = &e->journal->files[file];
-    return !j->complete && x->offset + x->bytes > j->durable;
+    uint64_t end = x->offset + x->bytes;
+    uint64_t from = x->offset > j->durable ? x->offset : j->durable;
+    return j->complete || end <= from ? 0 : end - from;
 }
 
 /* Put a call into the list, those it must follow before it. */
@@ -145,12 +147,13 @@ static int init_calls(struct engine *e, struct prep_error *err)
         const struct plan_file *f = &p->files[e->queue[q]];
         for (uint32_t x = f->first_extent; x < f->first_extent + f->n_extents; x++) {
             const struct plan_extent *ext = &p->extents[x];
-            if (p->steps[ext->step].kind != PLAN_CALL || !extent_is_open(e, e->queue[q], ext))
+            uint64_t bytes = open_bytes(e, e->queue[q], ext);
+            if (p->steps[ext->step].kind != PLAN_CALL || bytes == 0)
                 continue;
             list_call(e, ext->step);
             struct call *c = &e->calls[e->call_of_step[ext->step]];
             c->skip = 0;
-            c->left++;
+            c->left += bytes;
         }
     }
     return 0;
@@ -268,7 +271,8 @@ static int block_is_ready(const struct engine *e, const struct lane *l, uint64_t
     return 1;
 }
 
-/* Release the outputs of calls whose last extent went into this block. */
+/* A block is filled: release the outputs of calls of which it held the last bytes. Blocks are
+ * filled in any order, so bytes are counted, not places. */
 static void release_calls(struct engine *e, const struct lane *l, const struct block *b)
 {
     const struct plan_file *f = &e->plan->files[l->file];
@@ -278,14 +282,16 @@ static void release_calls(struct engine *e, const struct lane *l, const struct b
     for (uint32_t x = engine_find_extent(e->plan, f, from); x < f->first_extent + f->n_extents;
          x++) {
         const struct plan_extent *ext = &e->plan->extents[x];
-        uint64_t end = ext->offset + ext->bytes;
-        if (ext->offset >= to && ext->bytes)
+        if (ext->offset >= to)
             break;
+        uint64_t end = ext->offset + ext->bytes;
+        uint64_t low = ext->offset > from ? ext->offset : from, high = end < to ? end : to;
         uint32_t i = e->call_of_step[ext->step];
-        if (i == UINT32_MAX || end <= from || end > to)
+        if (i == UINT32_MAX || high <= low)
             continue;
         struct call *c = &e->calls[i];
-        if (c->left && --c->left == 0) {
+        c->left -= high - low;
+        if (c->left == 0) {
             free(c->memory);
             c->memory = NULL;
             c->state = CALL_FREED;
@@ -372,6 +378,8 @@ static struct task next_task(struct engine *e)
     struct task t = {TASK_NONE, NULL, NULL, NULL};
     if (e->failed)
         return t;
+    if (e->opt->stop && *e->opt->stop)
+        e->stopping = 1;
     for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE; i++)
         t = lane_task(e, &e->lanes[i]);
     for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE && next_file_may_open(e); i++)
@@ -581,7 +589,7 @@ static void show_progress(const struct engine *e, const struct progress *p)
         e->opt->progress(e->opt->progress_arg, p);
 }
 
-/* The calling thread watches: progress, and the stop flag that a signal handler sets. */
+/* The calling thread shows progress while the workers work. */
 static void watch(struct engine *e, const int *n_alive)
 {
     pthread_mutex_lock(&e->lock);
@@ -593,8 +601,6 @@ static void watch(struct engine *e, const int *n_alive)
         until.tv_nsec %= 1000000000L;
         while (*n_alive > 0 && pthread_cond_timedwait(&e->changed, &e->lock, &until) == 0)
             ;
-        if (e->opt->stop && *e->opt->stop)
-            e->stopping = 1;
         struct progress p = progress_now(e);
         pthread_mutex_unlock(&e->lock); /* a slow terminal must not hold up the workers */
         show_progress(e, &p);

@@ -66,8 +66,8 @@ enum call_state { CALL_WAITING, CALL_RUNNING, CALL_DONE, CALL_FREED };
 struct call {
     enum call_state state;
     uint32_t step;
-    uint32_t left;             /* extents not yet copied into blocks */
-    uint32_t skip;             /* all its extents are durable: never run */
+    uint64_t left;             /* bytes of its outputs not yet copied into blocks */
+    int skip;                  /* all its extents are durable: never run */
     unsigned char *memory;     /* outputs, back to back, 64-byte aligned */
     uint64_t output_memory;    /* bytes of it */
     const uint64_t *output_at; /* offset of each output in memory */

@@ -10,7 +10,7 @@
 enum {
     LAYERS_PER_SHARD = 2,
     LAYER_SHIFT = 42, /* `order` above this bit: section and layer (names.h) */
-    SHARD_NAME = 40,
+    SHARD_NAME = 64,  /* room for two 20-digit numbers */
 };
 
 /* Tensors [first, first + n) of `sorted` make one shard. */
