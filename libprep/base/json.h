@@ -32,15 +32,23 @@
 extern "C" {
 #endif
 
-enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_type {
+    JSON_NULL,
+    JSON_FALSE,
+    JSON_TRUE,
+    JSON_NUMBER,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
+};
 
 #define JSON_NONE UINT32_MAX
 enum { JSON_MAX_DEPTH = 64 };
 
 struct json_node {
     uint32_t start, end;
-    uint32_t next; /* sibling, JSON_NONE at the end */
-    uint8_t type;  /* enum json_type */
+    uint32_t next;   /* sibling, JSON_NONE at the end */
+    uint8_t type;    /* enum json_type */
     uint8_t escaped; /* string holds a backslash */
     uint16_t unused;
 };
@@ -51,6 +59,7 @@ struct json {
     const char *name; /* for messages, borrowed */
     struct json_node *nodes;
     size_t n_nodes;
+    int fault_depth; /* after JSON_DUPLICATE_KEY: depth of the object, 1 is the root */
 };
 
 /* text need not be NUL-terminated, at most 2^32 - 2 bytes; name is the file, for messages. */
@@ -91,6 +100,8 @@ int json_equal(const struct json *d, uint32_t node, const char *s);
  */
 char *json_string(const struct json *d, uint32_t node, struct arena *arena, size_t *n,
                   struct prep_error *err);
+/* The same into caller memory of end - start - 2 bytes, without a NUL; returns the length. */
+size_t json_decode(const struct json *d, uint32_t node, char *out);
 
 /* 0 and the value, or -1 when the node is no number token of that kind (1.0 is no integer). */
 int json_i64(const struct json *d, uint32_t node, int64_t *v);
@@ -103,7 +114,8 @@ const char *json_where(const struct json *d, uint32_t node, char *buf, size_t si
 
 /*
  * Splices: replace, insert or delete byte ranges of a text, leaving every other byte as it is.
- * Edits may be added in any order and must not overlap.
+ * Edits may be added in any order and must not overlap (PREP_EBUG); several inserted at one place
+ * appear in the order given.
  */
 struct json_edit {
     size_t start, end; /* replaced range; start == end inserts */
@@ -116,15 +128,17 @@ PREP_MUST_CHECK int json_splice(struct span *out, const char *text, size_t n,
                                 struct prep_error *err);
 
 /*
- * Streaming writer into a growing heap buffer: two-space indent by default, exact integers,
- * shortest digits that read back to the same double. Errors (memory only) are kept and
- * reported by json_out_finish().
+ * Streaming writer into a growing heap buffer: exact integers, shortest digits that read back to
+ * the same double. Errors (memory only) are kept and reported by json_out_finish().
  */
+enum { JSON_ONE_LINE = 0, JSON_COMPACT = -1 };
+
 struct json_out {
     char *text;
     size_t n, cap;
-    int depth, indent; /* indent 0: one line */
+    int depth, indent; /* spaces per level; or one line, or one line without spaces */
     unsigned char first[JSON_MAX_DEPTH + 1], after_key, failed;
+    char closing[JSON_MAX_DEPTH + 1];
 };
 
 void json_out_init(struct json_out *o, int indent);
@@ -133,10 +147,10 @@ void json_out_open(struct json_out *o, char bracket); /* '{' or '[' */
 void json_out_close(struct json_out *o);
 void json_out_key(struct json_out *o, const char *key);
 void json_out_string(struct json_out *o, const char *s);
-void json_out_string_n(struct json_out *o, const char *s, size_t n);
+void json_out_string_n(struct json_out *o, const char *s, size_t n); /* bad UTF-8: U+FFFD */
 void json_out_i64(struct json_out *o, int64_t v);
 void json_out_u64(struct json_out *o, uint64_t v);
-void json_out_f64(struct json_out *o, double v);
+void json_out_f64(struct json_out *o, double v); /* null when v is not finite */
 void json_out_bool(struct json_out *o, int v);
 void json_out_null(struct json_out *o);
 /* Text that is JSON already. */
@@ -144,7 +158,8 @@ void json_out_raw(struct json_out *o, const char *json, size_t n);
 /* Adds the final newline; the text stays owned by o. */
 PREP_MUST_CHECK int json_out_finish(struct json_out *o, struct span *out, struct prep_error *err);
 
-/* Shortest decimal that strtod reads back to v ("1e-05", "0.1", "3"), for JSON: finite v only. */
+/* Shortest decimal that reads back to v, spelled as Python does: "1e-05", "0.1", "3.0", "1e+16".
+ * Finite v only. */
 void json_format_f64(double v, char buf[32]);
 
 #ifdef __cplusplus
