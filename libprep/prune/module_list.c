@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libprep/prune/module_list.h"
 
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,8 +62,9 @@ static int index_experts(struct module_list *l, struct name_table *seen, struct 
             name_table_add(seen, l->modules[i].name, l->modules[i].n, (uint32_t)i, &old, err))
             return -1;
     }
+    l->hit = arena_calloc(&l->arena, l->n, 1, err);
     l->cut = arena_calloc(&l->arena, l->n, sizeof *l->cut, err);
-    if (!l->cut)
+    if (!l->hit || !l->cut)
         return -1;
     for (size_t i = 0; i < l->n; i++) {
         struct module *m = &l->modules[i];
@@ -127,29 +129,45 @@ static int is_pattern(const char *entry)
     return prefix_length(entry) > 0 || strpbrk(entry, "*?[]\\^$(){}|+") != NULL;
 }
 
-/* Which modules a pattern matches: one byte each, in the arena. */
-static unsigned char *match_all(const struct module_list *l, const char *entry,
-                                enum pattern_syntax syntax, struct arena *arena,
-                                struct prep_error *err)
+/* Entries of lists are globs unless something shows an expression. */
+static int is_glob(const char *entry, enum pattern_syntax syntax)
 {
+    return syntax == SYNTAX_GLOB && prefix_length(entry) == 0 && !strchr(entry, '\\');
+}
+
+static void match_glob(const struct module_list *l, const char *entry, unsigned char *hit)
+{
+    for (size_t i = 0; i < l->n; i++)
+        hit[i] = fnmatch(entry, l->modules[i].name, 0) == 0;
+}
+
+static int match_expression(const struct module_list *l, const char *entry,
+                            enum pattern_syntax syntax, unsigned char *hit, struct prep_error *err)
+{
+    enum pattern_anchor anchor = PATTERN_START;
     size_t prefix = prefix_length(entry);
-    enum pattern_kind kind = PATTERN_GLOB;
-    if (prefix || syntax == SYNTAX_MATCH)
-        kind = PATTERN_MATCH;
-    else if (syntax == SYNTAX_FULLMATCH)
-        kind = PATTERN_FULLMATCH;
-    else if (strchr(entry, '\\'))
-        kind = PATTERN_MATCH;
     struct pattern *p = NULL;
-    unsigned char *hit = NULL;
-    if (pattern_new(&p, entry + prefix, kind, err))
-        goto out;
-    hit = arena_alloc(arena, l->n + 1, err);
-    for (size_t i = 0; i < l->n && hit; i++)
-        hit[i] = (unsigned char)(pattern_matches(p, l->modules[i].name, l->modules[i].n) != 0);
-out:
+    if (syntax == SYNTAX_FULLMATCH && prefix == 0)
+        anchor = PATTERN_WHOLE;
+    if (pattern_compile(&p, entry + prefix, strlen(entry + prefix), anchor, err))
+        return -1;
+    int rc = 0;
+    for (size_t i = 0; i < l->n && !rc; i++) {
+        enum pattern_result found = pattern_match(p, l->modules[i].name, l->modules[i].n);
+        hit[i] = found == PATTERN_YES;
+        if (found == PATTERN_LIMIT)
+            rc = prep_fail_tag(err, PREP_EDATA, "PATTERN", "pattern %s takes too long to match %s",
+                               entry, l->modules[i].name);
+    }
     pattern_free(p);
-    return hit;
+    return rc;
+}
+
+/* Is there a digit after the word "experts"? */
+static int may_name_ids(const char *entry)
+{
+    const char *experts = strstr(entry, "experts");
+    return experts && strpbrk(experts, "0123456789");
 }
 
 /*
@@ -224,9 +242,20 @@ static int pattern_entry(struct entry_fate *fate, const struct module_list *l, c
                          struct prep_error *err)
 {
     uint32_t pair[2];
-    unsigned char *hit = match_all(l, entry, syntax, arena, err);
-    if (!hit)
-        return prep_note(err, "pattern %s", entry);
+    unsigned char *hit = l->hit;
+    if (is_glob(entry, syntax)) {
+        match_glob(l, entry, hit);
+    } else {
+        struct prep_error why = PREP_ERROR_INIT;
+        int rc = match_expression(l, entry, syntax, hit, &why);
+        /* What cannot be read but names no ids needs nothing. */
+        if (rc && why.code == PREP_EDATA && !may_name_ids(entry))
+            return 0;
+        if (rc) {
+            *err = why;
+            return -1;
+        }
+    }
     if (l->renumber->drop_mtp && only_dropped_layers(l, hit)) {
         fate->action = ENTRY_DROP;
         return 0;
