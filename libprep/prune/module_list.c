@@ -40,17 +40,28 @@ static int by_order(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* Names equal but for the expert id compare as 0. */
+static int compare_places(const struct module *x, const struct module *y)
+{
+    const struct name_parts *p = &x->fate.parts, *q = &y->fate.parts;
+    if (p->layer != q->layer)
+        return p->layer < q->layer ? -1 : 1;
+    if (p->expert_at != q->expert_at)
+        return p->expert_at < q->expert_at ? -1 : 1;
+    int c = memcmp(x->name, y->name, p->expert_at);
+    return c ? c : strcmp(x->inside, y->inside);
+}
+
 static int by_place_inside(const void *a, const void *b, void *modules)
 {
     const struct module *x = (const struct module *)modules + *(const uint32_t *)a;
     const struct module *y = (const struct module *)modules + *(const uint32_t *)b;
-    const struct name_parts *p = &x->fate.parts, *q = &y->fate.parts;
-    if (p->layer != q->layer)
-        return p->layer < q->layer ? -1 : 1;
-    int c = strcmp(x->inside, y->inside);
+    int c = compare_places(x, y);
     if (c)
         return c;
-    return p->expert < q->expert ? -1 : p->expert > q->expert;
+    return x->fate.parts.expert < y->fate.parts.expert
+               ? -1
+               : x->fate.parts.expert > y->fate.parts.expert;
 }
 
 /* Link every module of an expert to the expert, and list those in pruned layers. */
@@ -178,9 +189,7 @@ static int tells_apart(const struct module_list *l, const unsigned char *hit, ui
 {
     for (size_t i = 1; i < l->n_cut; i++) {
         uint32_t a = l->cut[i - 1], b = l->cut[i];
-        const struct module *x = &l->modules[a], *y = &l->modules[b];
-        if (hit[a] == hit[b] || x->fate.parts.layer != y->fate.parts.layer ||
-            strcmp(x->inside, y->inside) != 0)
+        if (hit[a] == hit[b] || compare_places(&l->modules[a], &l->modules[b]) != 0)
             continue;
         pair[0] = hit[a] ? a : b;
         pair[1] = hit[a] ? b : a;
