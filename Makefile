@@ -40,7 +40,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
 CLI_OBJ  := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/cli*.c)))
 TOOL_SRC := $(filter-out tools/cli%,$(sort $(wildcard tools/*.c)))
 TOOLS    := $(TOOL_SRC:tools/%.c=$B/bin/%)
-SUPPORT_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tests/support/*.c)))
+SUPPORT_OBJ := $(patsubst %.c,$B/%.o,$(filter-out %/fault_alloc.c,$(sort $(wildcard tests/support/*.c))))
 UNIT     := $(patsubst tests/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c tests/golden/test_*.c tests/faults/test_*.c)))
 
 Q := $(if $(filter 1,$V),,@)

@@ -52,11 +52,11 @@ struct checkpoint {
     size_t n_files, n_shards;
     struct checkpoint_tensor *tensors; /* by file, then by offset */
     size_t n_tensors;
-    struct name_table names;  /* tensor name -> index */
-    int single_file;          /* model.safetensors without an index */
-    struct span index_text;   /* the index as read, empty when single_file */
-    uint64_t tensor_bytes;    /* sum over tensors */
-    const char *revision;     /* hub snapshot revision, or NULL */
+    struct name_table names; /* tensor name -> index */
+    int single_file;         /* model.safetensors without an index */
+    struct span index_text;  /* the index as read, empty when single_file */
+    uint64_t tensor_bytes;   /* sum over tensors */
+    const char *revision;    /* hub snapshot revision, or NULL */
     struct arena arena;
 };
 
@@ -64,9 +64,8 @@ struct checkpoint {
  * Warnings go to report (may be NULL): TOTAL_SIZE TOTAL_SIZE_MISSING TOTAL_SIZE_FLOAT
  * SHARD_NAMING STRAY_SHARD and the header lints of safetensors.h, each with its file.
  */
-PREP_MUST_CHECK int checkpoint_open(struct checkpoint **ckpt, const struct io *io,
-                                    const char *path, struct report *report,
-                                    struct prep_error *err);
+PREP_MUST_CHECK int checkpoint_open(struct checkpoint **ckpt, const struct io *io, const char *path,
+                                    struct report *report, struct prep_error *err);
 void checkpoint_close(struct checkpoint *ckpt); /* accepts NULL */
 
 /* NULL when absent. */
@@ -79,8 +78,9 @@ PREP_MUST_CHECK int checkpoint_read_file(const struct checkpoint *ckpt, const ch
                                          struct arena *arena, struct span *out,
                                          struct prep_error *err);
 /* Bytes [offset, offset + n) of a tensor into buf. Opens and closes the shard: for small uses. */
-PREP_MUST_CHECK int checkpoint_read(const struct checkpoint *ckpt, const struct checkpoint_tensor *t,
-                                    uint64_t offset, void *buf, size_t n, struct prep_error *err);
+PREP_MUST_CHECK int checkpoint_read(const struct checkpoint *ckpt,
+                                    const struct checkpoint_tensor *t, uint64_t offset, void *buf,
+                                    size_t n, struct prep_error *err);
 
 #ifdef __cplusplus
 }
