@@ -415,9 +415,9 @@ static const char *parse_container(struct parser *p, const char *s)
     int object = *s == '{';
     p->depth++;
     s = object ? parse_pairs(p, s + 1) : parse_elements(p, s + 1);
-    p->depth--;
     if (!s)
         return NULL;
+    p->depth--;
     p->nodes[self].type = object ? JSON_OBJECT : JSON_ARRAY;
     p->nodes[self].end = (uint32_t)(s - p->text);
     return s;
@@ -480,6 +480,7 @@ int json_parse(struct json *doc, const char *text, size_t n, const char *name,
     free(p.scratch);
     if (rc) {
         free(p.nodes);
+        doc->fault_depth = p.depth; /* no level is left on the way out of a failure */
         return -1;
     }
     struct json_node *fit = realloc(p.nodes, p.n_nodes * sizeof *fit);

@@ -59,6 +59,7 @@ struct json {
     const char *name; /* for messages, borrowed */
     struct json_node *nodes;
     size_t n_nodes;
+    int fault_depth; /* after JSON_DUPLICATE_KEY: depth of the object, 1 is the root */
 };
 
 /* text need not be NUL-terminated, at most 2^32 - 2 bytes; name is the file, for messages. */
@@ -127,14 +128,15 @@ PREP_MUST_CHECK int json_splice(struct span *out, const char *text, size_t n,
                                 struct prep_error *err);
 
 /*
- * Streaming writer into a growing heap buffer: two-space indent by default, exact integers,
- * shortest digits that read back to the same double. Errors (memory only) are kept and
- * reported by json_out_finish().
+ * Streaming writer into a growing heap buffer: exact integers, shortest digits that read back to
+ * the same double. Errors (memory only) are kept and reported by json_out_finish().
  */
+enum { JSON_ONE_LINE = 0, JSON_COMPACT = -1 };
+
 struct json_out {
     char *text;
     size_t n, cap;
-    int depth, indent; /* indent 0: one line */
+    int depth, indent; /* spaces per level; or one line, or one line without spaces */
     unsigned char first[JSON_MAX_DEPTH + 1], after_key, failed;
     char closing[JSON_MAX_DEPTH + 1];
 };

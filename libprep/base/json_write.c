@@ -159,7 +159,7 @@ static void put(struct json_out *o, const char *s, size_t n)
 static void new_line(struct json_out *o)
 {
     static const char spaces[] = "                ";
-    if (!o->indent)
+    if (o->indent <= 0)
         return;
     put(o, "\n", 1);
     for (size_t left = (size_t)o->depth * (size_t)o->indent; left;) {
@@ -179,7 +179,7 @@ static void separate(struct json_out *o)
     if (o->depth == 0)
         return;
     if (!o->first[o->depth])
-        put(o, o->indent ? "," : ", ", o->indent ? 1 : 2);
+        put(o, ", ", o->indent == JSON_ONE_LINE ? 2 : 1);
     o->first[o->depth] = 0;
     new_line(o);
 }
@@ -250,7 +250,7 @@ void json_out_key(struct json_out *o, const char *key)
 {
     separate(o);
     put_quoted(o, key, strlen(key));
-    put(o, ": ", 2);
+    put(o, ": ", o->indent == JSON_COMPACT ? 1 : 2);
     o->after_key = 1;
 }
 

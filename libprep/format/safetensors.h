@@ -14,7 +14,9 @@
  * Ownership  names and metadata live in the caller's arena
  * Errors     PREP_EDATA with a tag: SHORT_FILE HEADER_LENGTH LFS_POINTER HEADER_UTF8 HEADER_JSON
  *            HEADER_TYPE ENTRY DTYPE SHAPE OVERFLOW SPAN GAP OVERLAP TRAILING SHORT_DATA METADATA
- *            NAME; nothing is allocated beyond 64 MiB + 4 x the header
+ *            NAME; PREP_EUNSUP with SHAPE for more dimensions than we hold. A duplicate key is
+ *            NAME at the top level, else ENTRY. Strings of the metadata may not hold U+0000,
+ *            which a C string would cut. Nothing is allocated beyond 64 MiB + 4 x the header
  * Threads    const after reading
  */
 #ifndef PREP_FORMAT_SAFETENSORS_H
