@@ -21,7 +21,7 @@ variant  := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
 # A compiler other than gcc gets its own folder, so that variants never mix.
 B        := build/$(variant)$(if $(filter gcc,$(notdir $(CC))),,-$(notdir $(CC)))
 
-PKGS     := libarchive libcjson libxxhash libcrypto zlib
+PKGS     := libarchive libcjson libxxhash libcrypto zlib libpcre2-8
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
