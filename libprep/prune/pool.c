@@ -36,23 +36,6 @@ static double ratio(double a, double b)
     return b == 0 ? 0 : a / b;
 }
 
-/* S_e = (double)mean_e * (double)n_e, or NULL when it cannot be had. */
-static int sum_from_mean(const double **out, const struct obs_layer *l, const float *mean,
-                         struct layer_work *w)
-{
-    *out = NULL;
-    if (!mean || !l->expert_frequency)
-        return 0;
-    double *v = arena_calloc(&w->p->arena, (size_t)l->n_experts, sizeof *v, w->err);
-    if (!v)
-        return -1;
-    for (int e = 0; e < l->n_experts; e++)
-        v[e] = (double)mean[e] * (double)l->expert_frequency[e];
-    w->p->sums_from_means = 1;
-    *out = v;
-    return 0;
-}
-
 /* Each element divided by a positive scale, in a copy. */
 static int scaled(const double **v, int n, double scale, struct layer_work *w)
 {
@@ -90,9 +73,7 @@ static int open_source(struct source *s, const struct pool_inputs *in, size_t ru
     s->ean_sum = l->ean_sum;
     s->g = l->weighted_expert_frequency_sum;
     s->sumsq = l->weighted_ean_sumsq;
-    if ((!s->s && sum_from_mean(&s->s, l, l->reap, w)) ||
-        (!s->ean_sum && sum_from_mean(&s->ean_sum, l, l->ean_mean, w)))
-        return -1;
+    w->p->sums_from_means |= l->weighted_ean_sum_from_mean | l->ean_sum_from_mean;
     if (in->mixed_gates && normalise(s, w))
         return -1;
     return pool_input_rows(&s->rows, in, run, l->layer, w->out->n_experts, &w->p->arena, w->err);
@@ -321,20 +302,6 @@ static int check_unrouted(const struct layer_work *w)
     return 0;
 }
 
-static void warn_never_routed(const struct layer_work *w)
-{
-    int n = 0, first = -1;
-    for (int e = 0; w->out->expert_frequency && e < w->out->n_experts; e++) {
-        if (w->out->expert_frequency[e] != 0)
-            continue;
-        first = n++ == 0 ? e : first;
-    }
-    if (n && !w->ctx->alone)
-        report_warn(w->ctx->report, "OBS_NEVER_ROUTED",
-                    "layer %d: %d of %d experts were never routed to (the first is %d)",
-                    w->out->layer, n, w->out->n_experts, first);
-}
-
 static int fill_layer(struct layer_work *w)
 {
     struct pool_layer *out = w->out;
@@ -355,28 +322,7 @@ static int fill_layer(struct layer_work *w)
         out->stored_reap = w->sources[0].l->reap;
         out->stored_ean_mean = w->sources[0].l->ean_mean;
     }
-    warn_never_routed(w);
     return 0;
-}
-
-static void warn_means(const struct pool *p, const struct pool_context *ctx)
-{
-    for (size_t i = 0; i < p->n_runs && !ctx->alone; i++) {
-        for (size_t k = 0; k < p->n_layers; k++) {
-            const struct obs_layer *l = obs_run_layer(&p->runs[i], p->layers[k].layer);
-            const char *metric = NULL;
-            if (l && !l->weighted_ean_sum && l->reap && l->expert_frequency)
-                metric = "weighted_ean_sum from reap";
-            else if (l && !l->ean_sum && l->ean_mean && l->expert_frequency)
-                metric = "ean_sum from ean_mean";
-            if (!metric)
-                continue;
-            report_warn(ctx->report, "OBS_SUM_FROM_MEAN",
-                        "run %s: layer %d: %s, a float32 mean, times the frequency",
-                        p->runs[i].label, l->layer, metric);
-            break;
-        }
-    }
 }
 
 static int pool_all(struct pool *p, const struct pool_context *ctx, struct prep_error *err)
@@ -406,7 +352,6 @@ static int pool_all(struct pool *p, const struct pool_context *ctx, struct prep_
         if (fill_layer(&w))
             return -1;
     }
-    warn_means(p, ctx);
     return 0;
 }
 

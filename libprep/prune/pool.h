@@ -4,9 +4,9 @@
  *
  * The rules are observations.md section 5: runs are taken in the order given, counts are added
  * as checked 64-bit integers, sums left to right from 0.0, maxima by maximum; the mode decides
- * only how the means (reap, ean_mean) weigh the runs. Reading has judged the files; here they
- * are judged against the model, against each other and by value, in that order, before anything
- * is added.
+ * only how the means (reap, ean_mean) weigh the runs. Reading has judged the files by
+ * themselves; here they are judged against each other, against the model and by value
+ * (obs_run_check_values), in that order, before anything is added.
  *
  * Shapes     every vector of a layer has n_experts elements. In SPACE_BASE index e is an expert
  *            of the base checkpoint, in SPACE_CURRENT one of the checkpoint to be pruned (the

@@ -186,13 +186,13 @@ static int has_metric(const struct obs_layer *l, const struct prune_options *o)
     const int n = l->expert_frequency != NULL;
     switch (o->metric) {
     case METRIC_REAP:
-        return o->stored ? l->reap != NULL : n && (l->weighted_ean_sum || l->reap);
+        return o->stored ? l->reap != NULL : n && l->weighted_ean_sum;
     case METRIC_EAN_MEAN:
-        return o->stored ? l->ean_mean != NULL : n && (l->ean_sum || l->ean_mean);
+        return o->stored ? l->ean_mean != NULL : n && l->ean_sum;
     case METRIC_WEIGHTED_EAN_SUM:
-        return l->weighted_ean_sum || (n && l->reap);
+        return l->weighted_ean_sum != NULL;
     case METRIC_EAN_SUM:
-        return l->ean_sum || (n && l->ean_mean);
+        return l->ean_sum != NULL;
     case METRIC_FREQUENCY:
         return n;
     case METRIC_WEIGHTED_FREQUENCY_SUM:
@@ -274,6 +274,20 @@ static void warn_layers(const struct obs_run *run, const struct pool_context *ct
                     (long long)differs->total_tokens);
 }
 
+static int check_values(const struct obs_run *runs, size_t n_runs, const struct pool_context *ctx,
+                        struct prep_error *err)
+{
+    const struct prune_model *m = ctx->model;
+    const struct obs_expect expect = {.layers = m->moe_layers,
+                                      .n_experts = m->n_experts,
+                                      .n_layers = m->n_moe_layers,
+                                      .top_k = m->num_experts_per_tok};
+    for (size_t i = 0; i < n_runs; i++)
+        if (obs_run_check_values(&runs[i], &expect, ctx->options->lenient, ctx->report, err))
+            return -1;
+    return 0;
+}
+
 int pool_inputs_check(struct pool_inputs *in, const struct obs_run *runs, size_t n_runs,
                       const struct pool_context *ctx, struct arena *arena, struct prep_error *err)
 {
@@ -297,9 +311,11 @@ int pool_inputs_check(struct pool_inputs *in, const struct obs_run *runs, size_t
     for (size_t i = 0; i < ctx->model->n_moe_layers; i++)
         if (pool_wants_layer(ctx, i) && check_layer(in, ctx, i, err))
             return -1;
-    for (size_t i = 0; !ctx->alone && i < n_runs; i++)
+    if (ctx->alone)
+        return 0;
+    for (size_t i = 0; i < n_runs; i++)
         warn_layers(&runs[i], ctx);
-    return 0;
+    return check_values(runs, n_runs, ctx, err);
 }
 
 int pool_input_rows(const int **rows, const struct pool_inputs *in, size_t input, int layer, int n,
