@@ -21,7 +21,7 @@ variant  := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
 # A compiler other than gcc gets its own folder, so that variants never mix.
 B        := build/$(variant)$(if $(filter gcc,$(notdir $(CC))),,-$(notdir $(CC)))
 
-PKGS     := libarchive libcjson libxxhash libcrypto zlib
+PKGS     := libarchive libcjson libxxhash libcrypto zlib libpcre2-8
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
@@ -37,10 +37,10 @@ LIBS = $(PKG_LIBS) -lm -lpthread
 
 LIB_SRC  := $(sort $(wildcard libprep/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-CLI_OBJ  := $B/tools/cli.o
-TOOL_SRC := $(filter-out tools/cli.c,$(sort $(wildcard tools/*.c)))
+CLI_OBJ  := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/cli*.c)))
+TOOL_SRC := $(filter-out tools/cli%,$(sort $(wildcard tools/*.c)))
 TOOLS    := $(TOOL_SRC:tools/%.c=$B/bin/%)
-SUPPORT_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tests/support/*.c)))
+SUPPORT_OBJ := $(patsubst %.c,$B/%.o,$(filter-out %/fault_alloc.c,$(sort $(wildcard tests/support/*.c))))
 UNIT     := $(patsubst tests/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c tests/golden/test_*.c tests/faults/test_*.c)))
 
 Q := $(if $(filter 1,$V),,@)
@@ -63,7 +63,7 @@ $B/bin/%: $B/tools/%.o $(CLI_OBJ) $B/libprep.a
 	$(if $Q,@echo "  LD    $@")
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -o $@
 
-$B/tests/%: $B/tests/%.o $(SUPPORT_OBJ) $B/libprep.a
+$B/tests/%: $B/tests/%.o $(SUPPORT_OBJ) $(CLI_OBJ) $B/libprep.a
 	@mkdir -p $(@D)
 	$(if $Q,@echo "  LD    $@")
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -lcmocka -o $@
