@@ -47,8 +47,7 @@ void *arena_alloc(struct arena *a, size_t bytes, struct prep_error *err);
 void *arena_calloc(struct arena *a, size_t n, size_t size, struct prep_error *err);
 /* A NUL-terminated copy of n bytes. */
 char *arena_strndup(struct arena *a, const char *s, size_t n, struct prep_error *err);
-char *arena_printf(struct arena *a, struct prep_error *err, const char *fmt, ...)
-    PREP_PRINTF(3, 4);
+char *arena_printf(struct arena *a, struct prep_error *err, const char *fmt, ...) PREP_PRINTF(3, 4);
 
 /* Checked arithmetic on sizes from files: 0, or -1 on overflow. */
 PREP_MUST_CHECK int prep_mul(uint64_t *out, uint64_t a, uint64_t b);

@@ -46,7 +46,10 @@ struct prep_error {
     char msg[960]; /* one line, control bytes replaced; ends in "..." when cut */
 };
 
-#define PREP_ERROR_INIT {PREP_OK, 0, "", "", 0, ""}
+#define PREP_ERROR_INIT                                                                            \
+    {                                                                                              \
+        PREP_OK, 0, "", "", 0, ""                                                                  \
+    }
 
 /* Raise: returns -1. Does nothing but return -1 when an error is already set. */
 #define prep_fail(err, code, ...) prep_raise((err), (code), 0, "", __FILE__, __LINE__, __VA_ARGS__)

@@ -46,7 +46,8 @@ struct io {
     int (*close)(void *self, int fd);
     ssize_t (*pread)(void *self, int fd, void *buf, size_t n, uint64_t offset);
     ssize_t (*pwrite)(void *self, int fd, const void *buf, size_t n, uint64_t offset);
-    /* Copy inside the kernel; -EXDEV, -EINVAL, -EOPNOTSUPP or -ENOSYS: use pread and pwrite. */
+    /* Copy without moving bytes through this process; -EXDEV, -EINVAL, -EOPNOTSUPP or -ENOSYS: use
+     * pread and pwrite. n = 0 asks whether it is worth trying between these two files. */
     ssize_t (*copy_range)(void *self, int in, uint64_t in_offset, int out, uint64_t out_offset,
                           size_t n);
     int (*sync)(void *self, int fd);                     /* data and size are durable */
@@ -71,14 +72,14 @@ extern const struct io io_posix;
  * Open an existing regular file for reading, without blocking on a FIFO. st may be NULL.
  * PREP_ENOINPUT when it is missing, PREP_EDATA when it is not a regular file.
  */
-PREP_MUST_CHECK int io_open_read(const struct io *io, const char *path, int *fd,
-                                 struct io_stat *st, struct prep_error *err);
+PREP_MUST_CHECK int io_open_read(const struct io *io, const char *path, int *fd, struct io_stat *st,
+                                 struct prep_error *err);
 /* Accepts fd < 0. Failing to close a file that was only read is not an error. */
 void io_close_read(const struct io *io, int fd);
 
 /* Exactly n bytes at offset, or PREP_EDATA (file too short) or PREP_EIO; path is for messages. */
-PREP_MUST_CHECK int io_read_exact(const struct io *io, int fd, void *buf, size_t n,
-                                  uint64_t offset, const char *path, struct prep_error *err);
+PREP_MUST_CHECK int io_read_exact(const struct io *io, int fd, void *buf, size_t n, uint64_t offset,
+                                  const char *path, struct prep_error *err);
 PREP_MUST_CHECK int io_write_exact(const struct io *io, int fd, const void *buf, size_t n,
                                    uint64_t offset, const char *path, struct prep_error *err);
 

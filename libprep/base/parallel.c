@@ -3,8 +3,8 @@
 
 #include <omp.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdint.h>
+#include <stdio.h>
 
 int prep_parallel_for(size_t n, int n_threads, prep_task_fn fn, void *arg, struct prep_error *err)
 {

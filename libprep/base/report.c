@@ -40,8 +40,8 @@ void report_warn(struct report *r, const char *tag, const char *fmt, ...)
         if ((unsigned char)*s < 0x20 || *s == 0x7f)
             *s = '?';
     char *copy = arena_strndup(&r->arena, text, strlen(text), &err);
-    if (!copy || prep_grow(&r->warnings, &r->cap_warnings, r->n_warnings, sizeof *r->warnings,
-                           &err)) {
+    if (!copy ||
+        prep_grow(&r->warnings, &r->cap_warnings, r->n_warnings, sizeof *r->warnings, &err)) {
         r->failed = 1;
         return;
     }

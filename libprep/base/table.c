@@ -28,8 +28,7 @@ void name_table_free(struct name_table *t)
 }
 
 /* The slot that holds the name, or the empty one where it belongs. */
-static struct name_slot *find(const struct name_table *t, const char *name, size_t n,
-                              uint64_t hash)
+static struct name_slot *find(const struct name_table *t, const char *name, size_t n, uint64_t hash)
 {
     for (size_t i = hash & (t->cap - 1);; i = (i + 1) & (t->cap - 1)) {
         struct name_slot *s = &t->slots[i];

@@ -35,8 +35,8 @@ struct name_table {
 PREP_MUST_CHECK int name_table_init(struct name_table *t, size_t n, struct prep_error *err);
 void name_table_free(struct name_table *t);
 /* Adds name, or finds it: *old is its earlier value, or NAME_NONE when it was new. */
-PREP_MUST_CHECK int name_table_add(struct name_table *t, const char *name, size_t n,
-                                   uint32_t value, uint32_t *old, struct prep_error *err);
+PREP_MUST_CHECK int name_table_add(struct name_table *t, const char *name, size_t n, uint32_t value,
+                                   uint32_t *old, struct prep_error *err);
 /* The value, or NAME_NONE. */
 uint32_t name_table_get(const struct name_table *t, const char *name, size_t n);
 

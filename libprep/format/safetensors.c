@@ -435,13 +435,19 @@ static int judge(struct safetensors *st, const unsigned char *header, const char
     return rc;
 }
 
-static int is_lfs_pointer(const struct io *io, int fd, uint64_t file_bytes, const char *path)
+int safetensors_is_lfs_pointer(struct span bytes)
 {
-    char head[sizeof LFS_MAGIC - 1];
+    size_t n = strlen(LFS_MAGIC);
+    return bytes.n >= n && memcmp(bytes.p, LFS_MAGIC, n) == 0;
+}
+
+static int file_is_lfs_pointer(const struct io *io, int fd, uint64_t file_bytes, const char *path)
+{
+    unsigned char head[sizeof LFS_MAGIC];
     struct prep_error ignored = PREP_ERROR_INIT;
     return file_bytes >= sizeof head &&
            io_read_exact(io, fd, head, sizeof head, 0, path, &ignored) == 0 &&
-           memcmp(head, LFS_MAGIC, sizeof head) == 0;
+           safetensors_is_lfs_pointer((struct span){head, sizeof head});
 }
 
 static int read_length(struct safetensors *st, const struct io *io, int fd, const char *path,
@@ -455,7 +461,7 @@ static int read_length(struct safetensors *st, const struct io *io, int fd, cons
     if (io_read_exact(io, fd, length, sizeof length, 0, path, err))
         return -1;
     uint64_t h = load_le64(length);
-    if (h > SAFETENSORS_MAX_HEADER && is_lfs_pointer(io, fd, st->file_bytes, path))
+    if (h > SAFETENSORS_MAX_HEADER && file_is_lfs_pointer(io, fd, st->file_bytes, path))
         return prep_fail_tag(
             err, PREP_EDATA, "LFS_POINTER",
             "%s: is a Git LFS pointer, want the file itself: it was not downloaded", path);

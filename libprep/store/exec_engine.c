@@ -1,0 +1,725 @@
+/* SPDX-License-Identifier: MIT */
+#include "libprep/store/exec_engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    BLOCK_DEFAULT = 8 << 20,
+    BLOCK_LEAST = 256 << 10,
+    PAGE = 4096,
+    MAX_WORKERS = 40, /* fewer than ENGINE_OPEN_SOURCES: each uses one source at a time */
+    RECORD_SECONDS = 30,
+    PROGRESS_MS = 100,
+};
+
+enum task_kind {
+    TASK_NONE,
+    TASK_OPEN,
+    TASK_FILL,
+    TASK_HASH,
+    TASK_WRITE,
+    TASK_RECORD,
+    TASK_FINISH,
+    TASK_CALL,
+};
+
+struct task {
+    enum task_kind kind;
+    struct lane *lane;
+    struct block *block;
+    struct call *call;
+};
+
+/* ---- memory ---- */
+
+uint64_t engine_floor(uint64_t step_floor)
+{
+    return step_floor + 2 * (uint64_t)BLOCK_LEAST;
+}
+
+/* Half of the budget at most goes to blocks: first fewer lanes, then a smaller window, then
+ * smaller blocks. */
+static int size_blocks(struct engine *e, struct prep_error *err)
+{
+    uint64_t mem = e->opt->mem ? e->opt->mem : UINT64_C(4) << 30;
+    uint64_t floor = engine_floor(e->plan->floor_bytes);
+    if (mem < floor)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--mem %llu is too little, this plan needs at least %llu bytes",
+                         (unsigned long long)mem, (unsigned long long)floor);
+    uint64_t budget = e->plan->floor_bytes ? mem - e->plan->floor_bytes : mem;
+    if (e->plan->floor_bytes && budget > mem / 2)
+        budget = mem / 2;
+    int lanes = e->opt->n_threads > 2 ? e->opt->n_threads : 2;
+    if (lanes > ENGINE_MAX_LANES)
+        lanes = ENGINE_MAX_LANES;
+    int window = ENGINE_MAX_WINDOW;
+    uint64_t block = e->opt->block_bytes ? e->opt->block_bytes : BLOCK_DEFAULT;
+    while ((uint64_t)lanes * (unsigned)window * block > budget) {
+        if (lanes > 2)
+            lanes--;
+        else if (window > 2)
+            window--;
+        else if (block > BLOCK_LEAST && !e->opt->block_bytes)
+            block /= 2;
+        else if (lanes > 1)
+            lanes--;
+        else
+            break;
+    }
+    if ((size_t)lanes > e->n_queue)
+        lanes = e->n_queue ? (int)e->n_queue : 1;
+    e->n_lanes = lanes;
+    e->window = window;
+    e->block_bytes = block / PAGE * PAGE;
+    uint64_t used = (uint64_t)lanes * (unsigned)window * e->block_bytes;
+    e->call_budget = mem > used ? mem - used : 0;
+    return 0;
+}
+
+static int init_lanes(struct engine *e, struct prep_error *err)
+{
+    for (int i = 0; i < e->n_lanes; i++) {
+        struct lane *l = &e->lanes[i];
+        l->fd = -1;
+        l->tensor_hash = xxh128_new();
+        l->extent_hash = xxh128_new();
+        if (!l->tensor_hash || !l->extent_hash)
+            return prep_fail(err, PREP_ENOMEM, "out of memory");
+        for (int b = 0; b < e->window; b++) {
+            l->blocks[b].data = aligned_alloc(PAGE, (size_t)e->block_bytes);
+            if (!l->blocks[b].data)
+                return prep_fail(err, PREP_ENOMEM, "out of memory for blocks of %llu bytes",
+                                 (unsigned long long)e->block_bytes);
+        }
+    }
+    return 0;
+}
+
+/* ---- steps with a function ---- */
+
+static uint64_t align64(uint64_t n)
+{
+    return (n + 63) / 64 * 64;
+}
+
+/* Bytes of this extent that are still to be written. */
+static uint64_t open_bytes(const struct engine *e, uint32_t file, const struct plan_extent *x)
+{
+    const struct journal_file *j = &e->journal->files[file];
+    uint64_t end = x->offset + x->bytes;
+    uint64_t from = x->offset > j->durable ? x->offset : j->durable;
+    return j->complete || end <= from ? 0 : end - from;
+}
+
+/* Put a call into the list, those it must follow before it. */
+static void list_call(struct engine *e, uint32_t step)
+{
+    const struct plan_step *s = &e->plan->steps[step];
+    if (s->kind != PLAN_CALL || e->call_of_step[step] != UINT32_MAX)
+        return;
+    /* Earlier steps have lower numbers, so this ends; its depth is the longest chain. */
+    for (uint32_t i = 0; i < s->n_after; i++)
+        list_call(e, e->plan->after[s->first_after + i]);
+    e->call_of_step[step] = (uint32_t)e->n_calls;
+    e->calls[e->n_calls++] = (struct call){.step = step, .skip = 1};
+}
+
+/* Lists the calls of the queued files in the order in which their bytes are first needed. */
+static int init_calls(struct engine *e, struct prep_error *err)
+{
+    const struct plan *p = e->plan;
+    e->call_of_step = arena_calloc(&e->arena, p->n_steps, sizeof *e->call_of_step, err);
+    if (!e->call_of_step)
+        return -1;
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_steps; i++) {
+        e->call_of_step[i] = UINT32_MAX;
+        n += p->steps[i].kind == PLAN_CALL;
+    }
+    e->calls = arena_calloc(&e->arena, n, sizeof *e->calls, err);
+    if (!e->calls)
+        return -1;
+    for (size_t q = 0; q < e->n_queue && n; q++) {
+        const struct plan_file *f = &p->files[e->queue[q]];
+        for (uint32_t x = f->first_extent; x < f->first_extent + f->n_extents; x++) {
+            const struct plan_extent *ext = &p->extents[x];
+            uint64_t bytes = open_bytes(e, e->queue[q], ext);
+            if (p->steps[ext->step].kind != PLAN_CALL || bytes == 0)
+                continue;
+            list_call(e, ext->step);
+            struct call *c = &e->calls[e->call_of_step[ext->step]];
+            c->skip = 0;
+            c->left += bytes;
+        }
+    }
+    return 0;
+}
+
+/* Where each output lies in the call's memory. */
+static int place_outputs(struct engine *e, struct prep_error *err)
+{
+    const struct plan *p = e->plan;
+    for (size_t i = 0; i < e->n_calls; i++) {
+        struct call *c = &e->calls[i];
+        size_t n = p->steps[c->step].n_outputs;
+        uint64_t *at = arena_calloc(&e->arena, n, sizeof *at, err);
+        uint64_t *bytes = arena_calloc(&e->arena, n, sizeof *bytes, err);
+        if (!at || !bytes)
+            return -1;
+        c->output_at = at;
+        c->output_bytes = bytes;
+    }
+    for (size_t x = 0; x < p->n_extents; x++) {
+        const struct plan_extent *ext = &p->extents[x];
+        if (e->call_of_step[ext->step] == UINT32_MAX)
+            continue;
+        struct call *c = &e->calls[e->call_of_step[ext->step]];
+        ((uint64_t *)(uintptr_t)c->output_bytes)[ext->output] = ext->bytes;
+    }
+    for (size_t i = 0; i < e->n_calls; i++) {
+        struct call *c = &e->calls[i];
+        uint64_t *at = (uint64_t *)(uintptr_t)c->output_at, total = 0;
+        for (uint32_t o = 0; o < p->steps[c->step].n_outputs; o++) {
+            at[o] = total;
+            total += align64(c->output_bytes[o]);
+        }
+        c->output_memory = total;
+    }
+    return 0;
+}
+
+static uint64_t call_need(const struct engine *e, const struct call *c)
+{
+    const struct plan_step *s = &e->plan->steps[c->step];
+    return c->output_memory + s->input_bytes + s->work_bytes;
+}
+
+static int call_is_ready(const struct engine *e, const struct call *c)
+{
+    const struct plan_step *s = &e->plan->steps[c->step];
+    for (uint32_t i = 0; i < s->n_after; i++) {
+        uint32_t before = e->call_of_step[e->plan->after[s->first_after + i]];
+        if (before != UINT32_MAX && !e->calls[before].skip && e->calls[before].state < CALL_DONE)
+            return 0;
+    }
+    return 1;
+}
+
+static int run_call(struct engine *e, struct call *c, struct prep_error *err)
+{
+    const struct plan_step *s = &e->plan->steps[c->step];
+    uint64_t in_bytes = 0;
+    for (uint32_t i = 0; i < s->n_inputs; i++)
+        in_bytes += align64(e->plan->inputs[s->first_input + i].bytes);
+    size_t n_ptrs =
+        (size_t)s->n_inputs * sizeof(struct span) + (size_t)s->n_outputs * sizeof(unsigned char *);
+    unsigned char *mem = aligned_alloc(64, (size_t)align64(in_bytes + s->work_bytes + n_ptrs + 64));
+    unsigned char *out = aligned_alloc(64, (size_t)align64(c->output_memory + 64));
+    int rc = -1;
+    if (!mem || !out) {
+        prep_fail(err, PREP_ENOMEM, "out of memory for a step of %llu bytes",
+                  (unsigned long long)call_need(e, c));
+        goto out;
+    }
+    unsigned char *at = mem;
+    void *work = mem + in_bytes;
+    struct span *inputs = (struct span *)(void *)(mem + align64(in_bytes + s->work_bytes));
+    unsigned char **outputs = (unsigned char **)(void *)(inputs + s->n_inputs);
+    for (uint32_t i = 0; i < s->n_inputs; i++) {
+        const struct plan_range *r = &e->plan->inputs[s->first_input + i];
+        if (engine_read_range(e, r, 0, at, (size_t)r->bytes, err))
+            goto out;
+        inputs[i] = (struct span){at, (size_t)r->bytes};
+        at += align64(r->bytes);
+    }
+    for (uint32_t i = 0; i < s->n_outputs; i++)
+        outputs[i] = out + c->output_at[i];
+    struct step_memory m = {inputs, outputs, c->output_bytes, work};
+    rc = s->fn(&m, s->arg, err);
+out:
+    free(mem);
+    if (rc)
+        free(out);
+    else
+        c->memory = out;
+    return rc;
+}
+
+/* ---- choosing the next task, under the lock ---- */
+
+/* Are the outputs of all calls in this block there? Blocks of copies are always ready. */
+static int block_is_ready(const struct engine *e, const struct lane *l, uint64_t number,
+                          size_t bytes)
+{
+    const struct plan_file *f = &e->plan->files[l->file];
+    if (e->n_calls == 0)
+        return 1;
+    uint64_t from = lane_offset(e, l, number), to = from + bytes;
+    for (uint32_t x = engine_find_extent(e->plan, f, from); x < f->first_extent + f->n_extents;
+         x++) {
+        const struct plan_extent *ext = &e->plan->extents[x];
+        if (ext->offset >= to)
+            break;
+        uint32_t c = e->call_of_step[ext->step];
+        if (c != UINT32_MAX && e->calls[c].state != CALL_DONE)
+            return 0;
+    }
+    return 1;
+}
+
+/* A block is filled: release the outputs of calls of which it held the last bytes. Blocks are
+ * filled in any order, so bytes are counted, not places. */
+static void release_calls(struct engine *e, const struct lane *l, const struct block *b)
+{
+    const struct plan_file *f = &e->plan->files[l->file];
+    uint64_t from = lane_offset(e, l, b->number), to = from + b->bytes;
+    if (e->n_calls == 0)
+        return;
+    for (uint32_t x = engine_find_extent(e->plan, f, from); x < f->first_extent + f->n_extents;
+         x++) {
+        const struct plan_extent *ext = &e->plan->extents[x];
+        if (ext->offset >= to)
+            break;
+        uint64_t end = ext->offset + ext->bytes;
+        uint64_t low = ext->offset > from ? ext->offset : from, high = end < to ? end : to;
+        uint32_t i = e->call_of_step[ext->step];
+        if (i == UINT32_MAX || high <= low)
+            continue;
+        struct call *c = &e->calls[i];
+        c->left -= high - low;
+        if (c->left == 0) {
+            free(c->memory);
+            c->memory = NULL;
+            c->state = CALL_FREED;
+            e->call_memory -= c->output_memory;
+        }
+    }
+}
+
+static size_t block_size(const struct engine *e, const struct lane *l, uint64_t number)
+{
+    uint64_t left = e->plan->files[l->file].bytes - lane_offset(e, l, number);
+    return left < e->block_bytes ? (size_t)left : (size_t)e->block_bytes;
+}
+
+static int all_written_below(const struct engine *e, const struct lane *l, uint64_t number)
+{
+    for (int i = 0; i < e->window; i++) {
+        const struct block *b = &l->blocks[i];
+        if (b->state != BLOCK_EMPTY && b->number < number && !b->written)
+            return 0;
+    }
+    return 1;
+}
+
+/* Something to do in this lane's file, most urgent first. */
+static struct task lane_task(struct engine *e, struct lane *l)
+{
+    if (!l->active || l->busy)
+        return (struct task){TASK_NONE, NULL, NULL, NULL};
+    if (l->n_written == l->n_blocks && l->next_hash == l->n_blocks && !l->hashing)
+        return (struct task){TASK_FINISH, l, NULL, NULL};
+    if (l->snap_set && all_written_below(e, l, l->snap_block))
+        return (struct task){TASK_RECORD, l, NULL, NULL};
+    for (int i = 0; i < e->window; i++) {
+        struct block *b = &l->blocks[i];
+        if (b->state == BLOCK_FULL && !b->written && !b->writing)
+            return (struct task){TASK_WRITE, l, b, NULL};
+    }
+    if (!l->hashing && l->next_hash < l->n_blocks) {
+        struct block *b = &l->blocks[l->next_hash % (unsigned)e->window];
+        if (b->state == BLOCK_FULL && b->number == l->next_hash)
+            return (struct task){TASK_HASH, l, b, NULL};
+    }
+    if (!e->stopping && l->next_fill < l->n_blocks) {
+        struct block *b = &l->blocks[l->next_fill % (unsigned)e->window];
+        size_t bytes = block_size(e, l, l->next_fill);
+        if (b->state == BLOCK_EMPTY && block_is_ready(e, l, l->next_fill, bytes)) {
+            b->number = l->next_fill;
+            b->bytes = bytes;
+            return (struct task){TASK_FILL, l, b, NULL};
+        }
+    }
+    return (struct task){TASK_NONE, NULL, NULL, NULL};
+}
+
+/* Files of a later stage wait until every file of the earlier ones has its final name. */
+static int next_file_may_open(const struct engine *e)
+{
+    if (e->stopping || e->next_queue >= e->n_queue)
+        return 0;
+    enum file_stage stage = e->plan->files[e->queue[e->next_queue]].stage;
+    for (int i = 0; i < e->n_lanes; i++)
+        if (e->lanes[i].active && e->plan->files[e->lanes[i].file].stage != stage)
+            return 0;
+    return 1;
+}
+
+static struct task call_task(struct engine *e)
+{
+    while (e->next_call < e->n_calls && e->calls[e->next_call].skip)
+        e->next_call++;
+    if (e->stopping || e->next_call >= e->n_calls)
+        return (struct task){TASK_NONE, NULL, NULL, NULL};
+    struct call *c = &e->calls[e->next_call];
+    int fits = e->call_memory + call_need(e, c) <= e->call_budget;
+    /* When nothing moves, the head of the line is let in: the floor check made it fit. */
+    if (!call_is_ready(e, c) || (!fits && e->running > 0))
+        return (struct task){TASK_NONE, NULL, NULL, NULL};
+    return (struct task){TASK_CALL, NULL, NULL, c};
+}
+
+static struct task next_task(struct engine *e)
+{
+    struct task t = {TASK_NONE, NULL, NULL, NULL};
+    if (e->failed)
+        return t;
+    if (e->opt->stop && *e->opt->stop)
+        e->stopping = 1;
+    for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE; i++)
+        t = lane_task(e, &e->lanes[i]);
+    for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE && next_file_may_open(e); i++)
+        if (!e->lanes[i].active)
+            t = (struct task){TASK_OPEN, &e->lanes[i], NULL, NULL};
+    /* A call whose memory does not fit is let in only when there is nothing else to do. */
+    if (t.kind == TASK_NONE)
+        t = call_task(e);
+    return t;
+}
+
+/* ---- beginning and ending a task, under the lock ---- */
+
+static void begin_task(struct engine *e, struct task *t)
+{
+    e->running++;
+    struct lane *l = t->lane;
+    switch (t->kind) {
+    case TASK_OPEN:
+        l->active = l->busy = 1;
+        l->file = e->queue[e->next_queue++];
+        break;
+    case TASK_FILL:
+        t->block->state = BLOCK_FILLING;
+        t->block->written = t->block->writing = t->block->hashed = 0;
+        l->next_fill++;
+        break;
+    case TASK_WRITE:
+        t->block->writing = 1;
+        break;
+    case TASK_HASH:
+        l->hashing = 1;
+        break;
+    case TASK_RECORD:
+    case TASK_FINISH:
+        l->busy = 1;
+        break;
+    case TASK_CALL:
+        t->call->state = CALL_RUNNING;
+        e->call_memory += call_need(e, t->call);
+        e->next_call++;
+        break;
+    case TASK_NONE:
+        break;
+    }
+}
+
+/* The hash stands at the end of block l->next_hash - 1: worth a record? */
+static void take_snapshot(struct engine *e, struct lane *l, int force)
+{
+    uint64_t end = lane_offset(e, l, l->next_hash);
+    uint64_t sync_bytes = e->opt->sync_bytes ? e->opt->sync_bytes : UINT64_C(256) << 20;
+    int due = end - l->recorded >= sync_bytes || time(NULL) - l->recorded_at >= RECORD_SECONDS;
+    if (l->snap_set || end <= l->recorded || l->next_hash >= l->n_blocks || !(due || force))
+        return;
+    l->snap = (struct journal_file){.durable = end, .extent_offset = l->recorded};
+    if (!e->opt->no_hashes) {
+        l->snap.extent_hash = xxh128_digest(l->extent_hash).lo;
+        sha256_save(&l->sha, l->snap.sha_state);
+        xxh128_reset(l->extent_hash);
+    }
+    l->snap_tensor = l->tensor;
+    l->snap_block = l->next_hash;
+    l->snap_set = 1;
+    l->recorded = end;
+    l->recorded_at = time(NULL);
+}
+
+static void release_block(struct block *b)
+{
+    if (b->written && b->hashed)
+        b->state = BLOCK_EMPTY;
+}
+
+static void end_task(struct engine *e, const struct task *t)
+{
+    struct lane *l = t->lane;
+    e->running--;
+    switch (t->kind) {
+    case TASK_OPEN:
+        l->busy = 0;
+        e->resumed_bytes += l->base;
+        break;
+    case TASK_FILL:
+        t->block->state = BLOCK_FULL;
+        release_calls(e, l, t->block);
+        break;
+    case TASK_WRITE:
+        t->block->writing = 0;
+        t->block->written = 1;
+        l->n_written++;
+        e->written_bytes += t->block->bytes;
+        release_block(t->block);
+        break;
+    case TASK_HASH:
+        l->hashing = 0;
+        l->next_hash++;
+        t->block->hashed = 1;
+        take_snapshot(e, l, 0);
+        release_block(t->block);
+        break;
+    case TASK_RECORD:
+        l->busy = 0;
+        l->snap_set = 0;
+        break;
+    case TASK_FINISH:
+        l->busy = l->active = 0;
+        e->n_finished++;
+        e->written_files++;
+        break;
+    case TASK_CALL:
+        t->call->state = CALL_DONE;
+        e->call_memory -= call_need(e, t->call) - t->call->output_memory;
+        break;
+    case TASK_NONE:
+        break;
+    }
+}
+
+static int run_task(struct engine *e, const struct task *t, struct prep_error *err)
+{
+    switch (t->kind) {
+    case TASK_OPEN:
+        return engine_open_lane(e, t->lane, err);
+    case TASK_FILL:
+        return engine_fill(e, t->lane, t->block, err);
+    case TASK_WRITE:
+        return engine_write(e, t->lane, t->block, err);
+    case TASK_HASH:
+        if (!e->opt->no_hashes)
+            engine_hash(e, t->lane, t->block);
+        return 0;
+    case TASK_RECORD:
+        return engine_record(e, t->lane, err);
+    case TASK_FINISH:
+        return engine_finish_lane(e, t->lane, err);
+    case TASK_CALL:
+        return run_call(e, t->call, err);
+    case TASK_NONE:
+        break;
+    }
+    return prep_fail(err, PREP_EBUG, "no such task");
+}
+
+/* The error that stands first in the plan is the one reported, whatever the timing. */
+static void keep_error(struct engine *e, const struct task *t, const struct prep_error *err)
+{
+    uint64_t at = t->lane ? (uint64_t)t->lane->file << 32 : 0;
+    if (t->lane && t->block)
+        at |= t->block->number & UINT32_MAX;
+    if (!e->failed || at < e->failed_at) {
+        e->error = *err;
+        e->failed_at = at;
+    }
+    e->failed = 1;
+}
+
+static int idle(const struct engine *e)
+{
+    return e->running == 0;
+}
+
+static void *worker(void *arg)
+{
+    struct engine *e = arg;
+    pthread_mutex_lock(&e->lock);
+    for (;;) {
+        struct task t = next_task(e);
+        if (t.kind == TASK_NONE) {
+            if (idle(e))
+                break; /* nothing runs, so nothing can become ready */
+            pthread_cond_wait(&e->changed, &e->lock);
+            continue;
+        }
+        begin_task(e, &t);
+        pthread_mutex_unlock(&e->lock);
+        struct prep_error err = PREP_ERROR_INIT;
+        int rc = run_task(e, &t, &err);
+        pthread_mutex_lock(&e->lock);
+        if (rc) {
+            keep_error(e, &t, &err);
+            e->running--;
+        } else {
+            end_task(e, &t);
+        }
+        pthread_cond_broadcast(&e->changed);
+    }
+    pthread_cond_broadcast(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+    return NULL;
+}
+
+/* ---- the run ---- */
+
+static struct progress progress_now(const struct engine *e)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < e->n_queue; i++)
+        total += e->plan->files[e->queue[i]].bytes;
+    return (struct progress){"write", e->written_bytes + e->resumed_bytes, total, e->n_finished,
+                             e->n_queue};
+}
+
+static void show_progress(const struct engine *e, const struct progress *p)
+{
+    if (e->opt->progress)
+        e->opt->progress(e->opt->progress_arg, p);
+}
+
+/* The calling thread shows progress while the workers work. */
+static void watch(struct engine *e, const int *n_alive)
+{
+    pthread_mutex_lock(&e->lock);
+    while (*n_alive > 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += PROGRESS_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        while (*n_alive > 0 && pthread_cond_timedwait(&e->changed, &e->lock, &until) == 0)
+            ;
+        struct progress p = progress_now(e);
+        pthread_mutex_unlock(&e->lock); /* a slow terminal must not hold up the workers */
+        show_progress(e, &p);
+        pthread_mutex_lock(&e->lock);
+    }
+    pthread_mutex_unlock(&e->lock);
+}
+
+struct crew {
+    struct engine *e;
+    int n_alive;
+};
+
+static void *crew_member(void *arg)
+{
+    struct crew *crew = arg;
+    worker(crew->e);
+    pthread_mutex_lock(&crew->e->lock);
+    crew->n_alive--;
+    pthread_cond_broadcast(&crew->e->changed);
+    pthread_mutex_unlock(&crew->e->lock);
+    return NULL;
+}
+
+/* After a stop every block in memory has been hashed and written: make that durable. */
+static int park_lanes(struct engine *e, struct prep_error *err)
+{
+    for (int i = 0; i < e->n_lanes; i++) {
+        struct lane *l = &e->lanes[i];
+        if (!l->active)
+            continue;
+        take_snapshot(e, l, 1);
+        if (l->snap_set && engine_record(e, l, err))
+            return -1;
+    }
+    return 0;
+}
+
+int engine_run(struct engine *e, struct prep_error *err)
+{
+    struct crew crew = {e, 0};
+    pthread_t threads[MAX_WORKERS];
+    int started = 0;
+    pthread_mutex_lock(&e->lock);
+    while (started < e->n_workers && !pthread_create(&threads[started], NULL, crew_member, &crew))
+        started++;
+    crew.n_alive = started;
+    pthread_mutex_unlock(&e->lock);
+    if (started == 0)
+        return prep_fail(err, PREP_ENOMEM, "cannot start a thread");
+    watch(e, &crew.n_alive);
+    for (int i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+
+    if (e->failed) {
+        if (err->code == PREP_OK)
+            *err = e->error;
+        return -1;
+    }
+    if (e->stopping && e->n_finished < e->n_queue) {
+        if (park_lanes(e, err))
+            return -1;
+        return prep_fail(err, PREP_ESTOPPED, "stopped; give the same command again to go on");
+    }
+    if (e->n_finished < e->n_queue)
+        return prep_fail(err, PREP_EBUG, "%zu of %zu files finished, and nothing to do",
+                         e->n_finished, e->n_queue);
+    struct progress p = progress_now(e);
+    show_progress(e, &p);
+    return 0;
+}
+
+int engine_init(struct engine *e, const struct plan *plan, const struct exec_options *opt,
+                struct journal *journal, const uint32_t *queue, size_t n_queue,
+                struct prep_error *err)
+{
+    *e = (struct engine){.plan = plan,
+                         .opt = opt,
+                         .io = opt->io,
+                         .journal = journal,
+                         .queue = queue,
+                         .n_queue = n_queue};
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->journal_lock, NULL);
+    pthread_cond_init(&e->changed, NULL);
+    arena_init(&e->arena, 0);
+    for (int i = 0; i < ENGINE_OPEN_SOURCES; i++)
+        e->sources[i].users = -1;
+    if (size_blocks(e, err) || init_lanes(e, err) || init_calls(e, err) || place_outputs(e, err))
+        return -1;
+    /* Readers and writers wait for the disk while hashing keeps the cores busy. */
+    e->n_workers = 2 * opt->n_threads + 2;
+    if (e->n_workers > MAX_WORKERS)
+        e->n_workers = MAX_WORKERS;
+    uint64_t ram = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    e->drop_behind = plan->input_bytes > ram / 2;
+    return 0;
+}
+
+void engine_fini(struct engine *e)
+{
+    for (int i = 0; i < ENGINE_MAX_LANES; i++) {
+        struct lane *l = &e->lanes[i];
+        if (l->active && l->fd >= 0)
+            e->io->close(e->io->self, l->fd);
+        xxh128_free(l->tensor_hash);
+        xxh128_free(l->extent_hash);
+        for (int b = 0; b < ENGINE_MAX_WINDOW; b++)
+            free(l->blocks[b].data);
+    }
+    for (size_t i = 0; i < e->n_calls; i++)
+        free(e->calls[i].memory);
+    for (int i = 0; i < ENGINE_OPEN_SOURCES; i++)
+        if (e->sources[i].users >= 0) {
+            const struct io *io = e->plan->sources[e->sources[i].source].io;
+            io->close(io->self, e->sources[i].fd);
+        }
+    pthread_cond_destroy(&e->changed);
+    pthread_mutex_destroy(&e->journal_lock);
+    pthread_mutex_destroy(&e->lock);
+    arena_fini(&e->arena);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * plan.h - what a tool will write, known to the byte before a byte is written.
+ *
+ * A plan is a list of output files and a graph of steps. Every byte of every file belongs to one
+ * extent, and every extent is an output of one step. A step has inputs (byte ranges of source
+ * files), steps it must follow, declared work memory, and a pure function from inputs to
+ * outputs; two common kinds need no function: PLAN_COPY strings its inputs together, PLAN_BYTES
+ * holds the bytes. The executor carries out any plan and knows nothing else.
+ *
+ *    sources --inputs--> step --outputs--> extents = files, in order, without gaps
+ *
+ * Building: add sources; add steps; add files, and append to each file the outputs it consists
+ * of, in the order of their offsets; plan_finish().
+ *
+ * Units      bytes
+ * Ownership  the plan copies names and small arrays into its arena; PLAN_BYTES memory, step
+ *            arguments and sources are borrowed and must outlive it
+ * Errors     PREP_ENOMEM; PREP_EBUG when the parts do not add up to whole files
+ * Threads    const after plan_finish()
+ */
+#ifndef PREP_STORE_PLAN_H
+#define PREP_STORE_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "libprep/base/arena.h"
+#include "libprep/store/checkpoint.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Memory handed to a step: inputs as read, outputs to fill, scratch of work_bytes. All of it is
+ * aligned to 64 bytes. The function may not touch anything else that changes. */
+struct step_memory {
+    const struct span *inputs;
+    unsigned char *const *outputs;
+    const uint64_t *output_bytes;
+    void *work;
+};
+
+typedef int (*step_fn)(const struct step_memory *m, const void *arg, struct prep_error *err);
+
+enum step_kind { PLAN_BYTES, PLAN_COPY, PLAN_CALL };
+
+struct plan_range {
+    uint32_t source;
+    uint64_t offset, bytes;
+};
+
+struct plan_step {
+    enum step_kind kind;
+    step_fn fn;      /* PLAN_CALL */
+    const void *arg; /* PLAN_CALL: for fn; PLAN_BYTES: the bytes */
+    uint64_t work_bytes, input_bytes, output_bytes;
+    uint32_t first_input, n_inputs;
+    uint32_t first_after, n_after; /* earlier steps that must be done first */
+    uint32_t n_outputs;
+};
+
+struct plan_extent {
+    uint64_t offset, bytes; /* in the file */
+    uint32_t step, output;
+};
+
+/* Order of appearance: an unfinished folder must not look like a model (reliability.md 5.2). */
+enum file_stage { PLAN_SHARD, PLAN_SIDECAR, PLAN_CONFIG, PLAN_INDEX };
+
+struct plan_file {
+    const char *name;
+    enum file_stage stage;
+    uint64_t bytes;
+    uint32_t first_extent, n_extents;
+    uint32_t first_tensor, n_tensors;
+};
+
+/* A tensor inside an output file, for hashing and for the manifest. */
+struct plan_tensor {
+    const char *name;
+    const char *origin; /* the tensor it is a byte copy of, or NULL when it was computed */
+    uint64_t offset, bytes;
+};
+
+struct plan_source {
+    const struct io *io;
+    const struct source_file *file;
+};
+
+struct plan {
+    struct plan_source *sources;
+    struct plan_step *steps;
+    struct plan_range *inputs;
+    uint32_t *after;
+    struct plan_file *files; /* in order of appearance */
+    struct plan_extent *extents;
+    struct plan_tensor *tensors;
+    size_t n_sources, n_steps, n_inputs, n_after, n_files, n_extents, n_tensors;
+    size_t cap_sources, cap_steps, cap_inputs, cap_after, cap_files, cap_extents, cap_tensors;
+    uint64_t output_bytes, input_bytes;
+    uint64_t floor_bytes; /* memory that PLAN_CALL steps need when run one after the other */
+    /* One line per thing that decides the output: "tool ...", "option ...", "source ...",
+     * "layout ...". Two runs with equal text write equal bytes. */
+    struct span key;
+    char key_sha256[65];
+    struct arena arena;
+    char *key_text; /* growing; becomes key */
+    size_t key_n, key_cap;
+};
+
+PREP_MUST_CHECK int plan_new(struct plan **plan, const char *tool, const char *version,
+                             struct prep_error *err);
+void plan_free(struct plan *plan); /* accepts NULL */
+
+/* Anything besides sources and layout that decides the output; goes into the key. */
+PREP_MUST_CHECK int plan_option(struct plan *p, const char *name, const char *value,
+                                struct prep_error *err);
+/* Every file of a checkpoint as a source; *first is the number of its files[0]. */
+PREP_MUST_CHECK int plan_add_checkpoint(struct plan *p, const struct checkpoint *ckpt,
+                                        uint32_t *first, struct prep_error *err);
+
+PREP_MUST_CHECK int plan_add_bytes(struct plan *p, const void *bytes, size_t n, uint32_t *step,
+                                   struct prep_error *err);
+PREP_MUST_CHECK int plan_add_copy(struct plan *p, const struct plan_range *ranges, size_t n,
+                                  uint32_t *step, struct prep_error *err);
+PREP_MUST_CHECK int plan_add_call(struct plan *p, step_fn fn, const void *arg, uint64_t work_bytes,
+                                  const struct plan_range *ranges, size_t n, uint32_t *step,
+                                  struct prep_error *err);
+/* step runs after earlier, which has the lower number. Right after adding the step. */
+PREP_MUST_CHECK int plan_after(struct plan *p, uint32_t step, uint32_t earlier,
+                               struct prep_error *err);
+
+/* Files come in the order of their stages. */
+PREP_MUST_CHECK int plan_add_file(struct plan *p, const char *name, enum file_stage stage,
+                                  struct prep_error *err);
+/* Append output `output` of a step (0 for copies and bytes) to the file added last. Outputs of
+ * one step are numbered in the order in which they are appended, whatever the file. */
+PREP_MUST_CHECK int plan_append(struct plan *p, uint32_t step, uint64_t bytes,
+                                struct prep_error *err);
+/* Name the bytes appended next as a tensor (names and origins are borrowed). */
+PREP_MUST_CHECK int plan_tensor_here(struct plan *p, const char *name, const char *origin,
+                                     uint64_t bytes, struct prep_error *err);
+
+PREP_MUST_CHECK int plan_finish(struct plan *p, struct prep_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
