@@ -40,16 +40,22 @@ static size_t count_code(struct findings *f, const char *code)
     return 0;
 }
 
-static void append(struct findings *f, enum severity severity, const char *code, const char *place,
-                   char *text)
+/* Findings quote names from files: no control byte may reach a terminal. */
+static const char *keep_printable(struct findings *f, const char *s)
 {
     struct prep_error err = PREP_ERROR_INIT;
-    /* Texts quote names from files: keep control bytes off the terminal. */
-    for (char *s = text; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
-            *s = '?';
-    const char *where = arena_strndup(&f->arena, place, strlen(place), &err);
-    const char *what = arena_strndup(&f->arena, text, strlen(text), &err);
+    char *copy = arena_strndup(&f->arena, s, strlen(s), &err);
+    for (char *p = copy; p && *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+    return copy;
+}
+
+static void append(struct findings *f, enum severity severity, const char *code, const char *place,
+                   const char *text)
+{
+    struct prep_error err = PREP_ERROR_INIT;
+    const char *where = keep_printable(f, place), *what = keep_printable(f, text);
     if (!where || !what || prep_grow(&f->items, &f->cap, f->n, sizeof *f->items, &err)) {
         f->failed = 1;
         return;

@@ -258,7 +258,7 @@ static void sizes_the_cache_by_layout(void **state)
     assert_true(count_kv_token(&c, KV_INDEX) == 10296);
     assert_true(count_kv_token_mtp(&c, KV_BF16) == 1152);
     static const char pattern[] =
-        "FFSFSSSFSSFFFSSSFFFSFSSSSSSFFSFFSFFSSFFFFFFSFFFFFSFFSSSSSSFSFFFFSFSSSFSFFSFFSSS";
+        "FFSFSSSFSSFFFSSSFFFSFSSSSSSFFSFFSFFSSFFFFFFSFFFFFSFFSSSSSSFSFFFSFSSSFSFFSFFSSS";
     assert_int_equal(sizeof pattern - 1, c.num_hidden_layers);
     for (int i = 0; i < c.num_hidden_layers; i++)
         c.full_indexer[i] = pattern[i] == 'F';
