@@ -516,6 +516,29 @@ static void options_know_their_words(void **state)
     (void)state;
 }
 
+static void a_model_comes_from_its_config(void **state)
+{
+    struct config config;
+    struct prune_model m;
+    struct arena arena;
+    arena_init(&arena, 0);
+    if (config_load(&config, &io_posix, test_path("%s/observations/rand32/checkpoint", test_data()),
+                    NULL, &fx.err) ||
+        prune_model_from_config(&m, &config, &arena, &fx.err))
+        fail_msg("%s", fx.err.msg);
+    assert_int_equal(m.n_moe_layers, 4);
+    assert_int_equal(m.moe_layers[0], 3);
+    assert_int_equal(m.moe_layers[3], 6);
+    assert_int_equal(prune_model_experts(&m, 3), 32);
+    assert_int_equal(m.num_experts_per_tok, 4);
+    assert_true(prune_model_is_mtp(&m, 6) && !prune_model_is_mtp(&m, 5));
+    assert_int_equal(prune_model_find(&m, 5), 2);
+    assert_true(prune_model_find(&m, 2) == SIZE_MAX);
+    config_free(&config);
+    arena_fini(&arena);
+    (void)state;
+}
+
 #define SELECT_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -543,6 +566,7 @@ int main(void)
         SELECT_TEST(a_cut_reports_the_gap_in_standard_errors),
         SELECT_TEST(options_read_their_files),
         SELECT_TEST(options_know_their_words),
+        SELECT_TEST(a_model_comes_from_its_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
