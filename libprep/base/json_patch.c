@@ -95,24 +95,33 @@ static const char *colon_of(const struct json_patch *p, uint32_t container, stru
     return ": ";
 }
 
+/* One step of indentation: that of the root's children, or NULL when the file has no lines. */
+static int indent_unit(const char **unit, const struct json_patch *p, struct prep_error *err)
+{
+    const struct json *d = p->doc;
+    uint32_t first = json_first(d, 0);
+    *unit = NULL;
+    if (first == JSON_NONE)
+        return 0;
+    const char *space = slice(p, d->nodes[0].start + 1, d->nodes[first].start, err);
+    if (!space)
+        return -1;
+    *unit = after_newline(space);
+    return 0;
+}
+
 /* An empty container shows no style of its own: one level deeper than the line it stands on. */
 static int layout_empty(struct layout *l, const struct json_patch *p, uint32_t container,
                         struct prep_error *err)
 {
-    const struct json *d = p->doc;
-    uint32_t first = json_first(d, 0);
-    const char *unit = NULL;
-    if (first != JSON_NONE) {
-        const char *space = slice(p, d->nodes[0].start + 1, d->nodes[first].start, err);
-        if (!space)
-            return -1;
-        unit = after_newline(space);
-    }
+    const char *unit;
+    if (indent_unit(&unit, p, err))
+        return -1;
     l->lead = l->trail = "";
     l->comma = strcmp(l->colon, ":") == 0 ? "," : ", ";
     if (!unit)
         return 0;
-    const char *base = line_indent(p, d->nodes[container].start, err);
+    const char *base = line_indent(p, p->doc->nodes[container].start, err);
     if (!base)
         return -1;
     l->lead = arena_printf(p->arena, err, "\n%s%s", base, unit);
@@ -284,6 +293,62 @@ int json_patch_set_i64(struct json_patch *p, uint32_t object, const char *key, i
     char text[24];
     int n = snprintf(text, sizeof text, "%" PRId64, v);
     return json_patch_set(p, object, key, text, (size_t)n, err);
+}
+
+/* A new list: one number per line where the object has lines. */
+static int add_ints(struct json_patch *p, uint32_t object, const char *key, const int *values,
+                    size_t n, struct prep_error *err)
+{
+    struct layout l;
+    const char *unit;
+    if (layout_of(&l, p, object, err) || indent_unit(&unit, p, err))
+        return -1;
+    size_t n_unit = l.indent && unit ? strlen(unit) : 0;
+    uint64_t size; /* 11 characters each, a comma, a line end and its indentation */
+    if (prep_mul(&size, n + 1, 16 + n_unit) || size > SIZE_MAX)
+        return prep_fail(err, PREP_ENOMEM, "out of memory for a list of %zu integers", n);
+    char *text = arena_alloc(p->arena, (size_t)size, err), *o = text;
+    if (!text)
+        return -1;
+    *o++ = '[';
+    for (size_t i = 0; i < n; i++) {
+        if (n_unit)
+            o += sprintf(o, "%s\n%s%d", i ? "," : "", unit, values[i]);
+        else
+            o += sprintf(o, "%s%d", i ? ", " : "", values[i]);
+    }
+    o = stpcpy(o, n_unit && n ? "\n]" : "]");
+    return json_patch_set(p, object, key, text, (size_t)(o - text), err);
+}
+
+static int replace_int(struct json_patch *p, uint32_t node, int v, struct prep_error *err)
+{
+    char text[16];
+    int64_t old;
+    if (json_i64(p->doc, node, &old) == 0 && old == v)
+        return 0;
+    int n = snprintf(text, sizeof text, "%d", v);
+    return json_patch_replace(p, node, text, (size_t)n, err);
+}
+
+int json_patch_set_ints(struct json_patch *p, uint32_t object, const char *key, const int *values,
+                        size_t n, struct prep_error *err)
+{
+    const struct json *d = p->doc;
+    uint32_t list = json_get(d, object, key), c;
+    size_t i = 0;
+    if (list == JSON_NONE || json_type(d, list) != JSON_ARRAY || json_count(d, list) == 0)
+        return add_ints(p, object, key, values, n, err);
+    for (c = json_first(d, list); c != JSON_NONE; c = json_next(d, c), i++)
+        if (i < n ? replace_int(p, c, values[i], err) : json_patch_remove(p, list, c, err))
+            return -1;
+    for (; i < n; i++) {
+        char text[16];
+        int k = snprintf(text, sizeof text, "%d", values[i]);
+        if (json_patch_append(p, list, text, (size_t)k, err))
+            return -1;
+    }
+    return 0;
 }
 
 /* Texts joined by a separator that also goes in front when `leading`. */
@@ -468,30 +533,6 @@ int json_patch_finish(struct json_patch *p, struct span *out, struct prep_error 
             return -1;
     }
     return json_splice(out, p->doc->text, p->doc->n, l.edits, l.n, p->arena, err);
-}
-
-char *json_int_list(struct arena *arena, const int *values, size_t n, int lines,
-                    struct prep_error *err)
-{
-    if (n == 0)
-        return arena_strndup(arena, "[]", 2, err);
-    if (n > SIZE_MAX / 16 - 4) {
-        prep_fail(err, PREP_ENOMEM, "a list of %zu integers does not fit in memory", n);
-        return NULL;
-    }
-    size_t size = 16 * n + 4; /* a comma, a line, two spaces and 11 characters each */
-    char *text = arena_alloc(arena, size, err);
-    if (!text)
-        return NULL;
-    char *o = stpcpy(text, lines ? "[\n  " : "[");
-    for (size_t i = 0; i < n; i++)
-        o += snprintf(o, size - (size_t)(o - text), "%s%d",
-                      i == 0  ? ""
-                      : lines ? ",\n  "
-                              : ", ",
-                      values[i]);
-    stpcpy(o, lines ? "\n]" : "]");
-    return text;
 }
 
 char *json_quote(struct arena *arena, const char *s, struct prep_error *err)

@@ -52,6 +52,12 @@ PREP_MUST_CHECK int json_patch_set(struct json_patch *p, uint32_t object, const 
                                    const char *json, size_t n, struct prep_error *err);
 PREP_MUST_CHECK int json_patch_set_i64(struct json_patch *p, uint32_t object, const char *key,
                                        int64_t v, struct prep_error *err);
+/*
+ * The same for a list of integers. A list that stands there keeps its layout: only numbers that
+ * differ change, and elements are dropped from or added to its end.
+ */
+PREP_MUST_CHECK int json_patch_set_ints(struct json_patch *p, uint32_t object, const char *key,
+                                        const int *values, size_t n, struct prep_error *err);
 /* Drop a key and its value; nothing happens when it is absent. */
 PREP_MUST_CHECK int json_patch_remove_key(struct json_patch *p, uint32_t object, const char *key,
                                           struct prep_error *err);
@@ -78,9 +84,6 @@ PREP_MUST_CHECK int json_patch_append(struct json_patch *p, uint32_t array, cons
 PREP_MUST_CHECK int json_patch_finish(struct json_patch *p, struct span *out,
                                       struct prep_error *err);
 
-/* A list of integers as JSON, one per line or, when `lines` is 0, in one line. */
-char *json_int_list(struct arena *arena, const int *values, size_t n, int lines,
-                    struct prep_error *err);
 /* A string as JSON, quotes and escapes included. */
 char *json_quote(struct arena *arena, const char *s, struct prep_error *err);
 

@@ -118,6 +118,9 @@ PREP_MUST_CHECK int safetensors_layout(struct tensor_info *tensors, size_t n,
                                        struct arena *arena, struct span *header,
                                        struct prep_error *err);
 
+/* Is this (the beginning of) a Git LFS pointer, left in place of a file not downloaded? */
+int safetensors_is_lfs_pointer(struct span bytes);
+
 /* NULL when a tensor name is acceptable, else what is wrong with it ("is empty", ...). */
 const char *tensor_name_fault(const char *name, size_t n);
 /* The same for the name of a file inside a folder: plain, printable, no path. */

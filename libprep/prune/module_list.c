@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libprep/prune/module_list.h"
 
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,17 +40,28 @@ static int by_order(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* Names equal but for the expert id compare as 0. */
+static int compare_places(const struct module *x, const struct module *y)
+{
+    const struct name_parts *p = &x->fate.parts, *q = &y->fate.parts;
+    if (p->layer != q->layer)
+        return p->layer < q->layer ? -1 : 1;
+    if (p->expert_at != q->expert_at)
+        return p->expert_at < q->expert_at ? -1 : 1;
+    int c = memcmp(x->name, y->name, p->expert_at);
+    return c ? c : strcmp(x->inside, y->inside);
+}
+
 static int by_place_inside(const void *a, const void *b, void *modules)
 {
     const struct module *x = (const struct module *)modules + *(const uint32_t *)a;
     const struct module *y = (const struct module *)modules + *(const uint32_t *)b;
-    const struct name_parts *p = &x->fate.parts, *q = &y->fate.parts;
-    if (p->layer != q->layer)
-        return p->layer < q->layer ? -1 : 1;
-    int c = strcmp(x->inside, y->inside);
+    int c = compare_places(x, y);
     if (c)
         return c;
-    return p->expert < q->expert ? -1 : p->expert > q->expert;
+    return x->fate.parts.expert < y->fate.parts.expert
+               ? -1
+               : x->fate.parts.expert > y->fate.parts.expert;
 }
 
 /* Link every module of an expert to the expert, and list those in pruned layers. */
@@ -61,8 +73,9 @@ static int index_experts(struct module_list *l, struct name_table *seen, struct 
             name_table_add(seen, l->modules[i].name, l->modules[i].n, (uint32_t)i, &old, err))
             return -1;
     }
+    l->hit = arena_calloc(&l->arena, l->n, 1, err);
     l->cut = arena_calloc(&l->arena, l->n, sizeof *l->cut, err);
-    if (!l->cut)
+    if (!l->hit || !l->cut)
         return -1;
     for (size_t i = 0; i < l->n; i++) {
         struct module *m = &l->modules[i];
@@ -127,29 +140,45 @@ static int is_pattern(const char *entry)
     return prefix_length(entry) > 0 || strpbrk(entry, "*?[]\\^$(){}|+") != NULL;
 }
 
-/* Which modules a pattern matches: one byte each, in the arena. */
-static unsigned char *match_all(const struct module_list *l, const char *entry,
-                                enum pattern_syntax syntax, struct arena *arena,
-                                struct prep_error *err)
+/* Entries of lists are globs unless something shows an expression. */
+static int is_glob(const char *entry, enum pattern_syntax syntax)
 {
+    return syntax == SYNTAX_GLOB && prefix_length(entry) == 0 && !strchr(entry, '\\');
+}
+
+static void match_glob(const struct module_list *l, const char *entry, unsigned char *hit)
+{
+    for (size_t i = 0; i < l->n; i++)
+        hit[i] = fnmatch(entry, l->modules[i].name, 0) == 0;
+}
+
+static int match_expression(const struct module_list *l, const char *entry,
+                            enum pattern_syntax syntax, unsigned char *hit, struct prep_error *err)
+{
+    enum pattern_anchor anchor = PATTERN_START;
     size_t prefix = prefix_length(entry);
-    enum pattern_kind kind = PATTERN_GLOB;
-    if (prefix || syntax == SYNTAX_MATCH)
-        kind = PATTERN_MATCH;
-    else if (syntax == SYNTAX_FULLMATCH)
-        kind = PATTERN_FULLMATCH;
-    else if (strchr(entry, '\\'))
-        kind = PATTERN_MATCH;
     struct pattern *p = NULL;
-    unsigned char *hit = NULL;
-    if (pattern_new(&p, entry + prefix, kind, err))
-        goto out;
-    hit = arena_alloc(arena, l->n + 1, err);
-    for (size_t i = 0; i < l->n && hit; i++)
-        hit[i] = (unsigned char)(pattern_matches(p, l->modules[i].name, l->modules[i].n) != 0);
-out:
+    if (syntax == SYNTAX_FULLMATCH && prefix == 0)
+        anchor = PATTERN_WHOLE;
+    if (pattern_compile(&p, entry + prefix, strlen(entry + prefix), anchor, err))
+        return -1;
+    int rc = 0;
+    for (size_t i = 0; i < l->n && !rc; i++) {
+        enum pattern_result found = pattern_match(p, l->modules[i].name, l->modules[i].n);
+        hit[i] = found == PATTERN_YES;
+        if (found == PATTERN_LIMIT)
+            rc = prep_fail_tag(err, PREP_EDATA, "PATTERN", "pattern %s takes too long to match %s",
+                               entry, l->modules[i].name);
+    }
     pattern_free(p);
-    return hit;
+    return rc;
+}
+
+/* Is there a digit after the word "experts"? */
+static int may_name_ids(const char *entry)
+{
+    const char *experts = strstr(entry, "experts");
+    return experts && strpbrk(experts, "0123456789");
 }
 
 /*
@@ -160,9 +189,7 @@ static int tells_apart(const struct module_list *l, const unsigned char *hit, ui
 {
     for (size_t i = 1; i < l->n_cut; i++) {
         uint32_t a = l->cut[i - 1], b = l->cut[i];
-        const struct module *x = &l->modules[a], *y = &l->modules[b];
-        if (hit[a] == hit[b] || x->fate.parts.layer != y->fate.parts.layer ||
-            strcmp(x->inside, y->inside) != 0)
+        if (hit[a] == hit[b] || compare_places(&l->modules[a], &l->modules[b]) != 0)
             continue;
         pair[0] = hit[a] ? a : b;
         pair[1] = hit[a] ? b : a;
@@ -224,9 +251,20 @@ static int pattern_entry(struct entry_fate *fate, const struct module_list *l, c
                          struct prep_error *err)
 {
     uint32_t pair[2];
-    unsigned char *hit = match_all(l, entry, syntax, arena, err);
-    if (!hit)
-        return prep_note(err, "pattern %s", entry);
+    unsigned char *hit = l->hit;
+    if (is_glob(entry, syntax)) {
+        match_glob(l, entry, hit);
+    } else {
+        struct prep_error why = PREP_ERROR_INIT;
+        int rc = match_expression(l, entry, syntax, hit, &why);
+        /* What cannot be read but names no ids needs nothing. */
+        if (rc && why.code == PREP_EDATA && !may_name_ids(entry))
+            return 0;
+        if (rc) {
+            *err = why;
+            return -1;
+        }
+    }
     if (l->renumber->drop_mtp && only_dropped_layers(l, hit)) {
         fate->action = ENTRY_DROP;
         return 0;

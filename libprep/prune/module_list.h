@@ -11,7 +11,7 @@
  *            the experts as a whole ("model.layers.3.mlp.experts.7"), each once
  * Ownership  the list borrows the renumbering; its names live in its arena
  * Errors     PREP_EDATA, tag APPLY_PATTERN_EXPERT_ID; PREP_ENOMEM
- * Threads    const after module_list_init()
+ * Threads    one thread at a time: matching uses a buffer of the list
  */
 #ifndef PREP_PRUNE_MODULE_LIST_H
 #define PREP_PRUNE_MODULE_LIST_H
@@ -41,6 +41,7 @@ struct module_list {
     size_t n;
     uint32_t *cut; /* modules of experts in pruned layers, by layer and place inside the expert */
     size_t n_cut;
+    unsigned char *hit; /* scratch: which modules a pattern matches */
     struct arena arena;
 };
 

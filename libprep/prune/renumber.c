@@ -239,11 +239,6 @@ int renumber_tensor(struct renumber_fate *fate, const struct renumber *r,
         fate->action = RENUMBER_DROP;
         return 0;
     }
-    if (layer >= r->n_layers &&
-        (fate->parts.role == ROLE_EXPERT || fate->parts.role == ROLE_FUSED_EXPERTS))
-        return prep_fail_tag(err, PREP_EDATA, "APPLY_UNKNOWN_TENSOR",
-                             "%s: config.json has %d layers, MTP included", tensor->name,
-                             r->n_layers);
     fate->layer = renumber_pruned(r, layer);
     return fate->layer ? fate_in_pruned_layer(fate, tensor, err) : 0;
 }

@@ -8,9 +8,10 @@
  *
  * Units      bytes
  * Ownership  the checkpoint owns everything reachable from it until checkpoint_close()
- * Errors     those of safetensors.h, and of the index: INDEX_JSON INDEX_TYPE INDEX_MISMATCH
- *            DUPLICATE_KEY LFS_POINTER SHARD_NAME SHARD_KIND NO_INDEX NO_CHECKPOINT (PREP_EDATA),
- *            SHARD_MISSING (PREP_EDATA); a missing folder is PREP_ENOINPUT
+ * Errors     those of safetensors.h and of the index: PREP_EDATA with INDEX_JSON INDEX_TYPE
+ *            INDEX_MISMATCH DUPLICATE_KEY LFS_POINTER SHARD_NAME SHARD_KIND; PREP_ENOINPUT with
+ *            NO_INDEX NO_CHECKPOINT SHARD_MISSING, or without a tag for a missing folder. Later
+ *            reads: PREP_EDATA with SOURCE_CHANGED when a shard is not the one opened
  * Threads    const after open
  */
 #ifndef PREP_STORE_CHECKPOINT_H
@@ -62,7 +63,8 @@ struct checkpoint {
 
 /*
  * Warnings go to report (may be NULL): TOTAL_SIZE TOTAL_SIZE_MISSING TOTAL_SIZE_FLOAT
- * SHARD_NAMING STRAY_SHARD and the header lints of safetensors.h, each with its file.
+ * SHARD_NAMING STRAY_SHARD DANGLING_LINK (a file other than a shard) and the header lints of
+ * safetensors.h, each with its file.
  */
 PREP_MUST_CHECK int checkpoint_open(struct checkpoint **ckpt, const struct io *io, const char *path,
                                     struct report *report, struct prep_error *err);

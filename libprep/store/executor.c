@@ -99,12 +99,9 @@ static int missing_bytes(const struct plan *plan, const struct exec_options *opt
     return 0;
 }
 
-/* The nearest existing folder, for asking how much room there is. */
-static const char *existing_folder(const struct exec_options *opt, char *buf, size_t size)
+/* The folder that holds the output folder. */
+static const char *parent_folder(const struct exec_options *opt, char *buf, size_t size)
 {
-    struct io_stat st;
-    if (opt->io->stat(opt->io->self, opt->dir, &st) >= 0)
-        return opt->dir;
     snprintf(buf, size, "%s", opt->dir);
     size_t n = strlen(buf);
     while (n > 1 && buf[n - 1] == '/')
@@ -123,7 +120,10 @@ static int check_space(const struct plan *plan, const struct exec_options *opt,
     uint64_t missing, room;
     if (missing_bytes(plan, opt, &missing, err))
         return -1;
-    const char *folder = existing_folder(opt, buf, sizeof buf);
+    struct io_stat st;
+    const char *folder = opt->io->stat(opt->io->self, opt->dir, &st) >= 0
+                             ? opt->dir
+                             : parent_folder(opt, buf, sizeof buf);
     int sys = opt->io->free_space(opt->io->self, folder, &room);
     if (sys < 0)
         return io_fail_create(err, -sys, folder, "look for room in");
@@ -186,6 +186,13 @@ struct run {
     size_t n_queue;
     struct arena arena;
 };
+
+/* The name of a new folder or file in `folder` survives a power loss. */
+static int sync_folder(const struct io *io, const char *folder, struct prep_error *err)
+{
+    int sys = io->sync_dir(io->self, folder);
+    return sys < 0 ? io_fail_create(err, -sys, folder, "sync") : 0;
+}
 
 static int make_folder(const struct io *io, const char *path, struct prep_error *err)
 {
@@ -255,11 +262,17 @@ static int lock_state(struct run *r, struct prep_error *err)
 
 static int open_state(struct run *r, struct prep_error *err)
 {
-    char path[EXEC_PATH_BYTES];
-    if (unfinish(r, err) || exec_path(path, sizeof path, r->state, r->journal_name, "", err))
+    char path[EXEC_PATH_BYTES], parent[EXEC_PATH_BYTES];
+    const struct io *io = r->opt.io;
+    if (unfinish(r, err) || exec_path(path, sizeof path, r->state, r->journal_name, "", err) ||
+        journal_open(&r->journal, io, path, r->plan->key, r->plan->n_files, r->plan->n_tensors,
+                     r->opt.fresh, err))
         return -1;
-    return journal_open(&r->journal, r->opt.io, path, r->plan->key, r->plan->n_files,
-                        r->plan->n_tensors, r->opt.fresh, err);
+    /* Before any other file appears: what is found there later must be known as ours. */
+    return sync_folder(io, r->state, err) || sync_folder(io, r->opt.dir, err) ||
+                   sync_folder(io, parent_folder(&r->opt, parent, sizeof parent), err)
+               ? -1
+               : 0;
 }
 
 /* How many parts there are stands in their journals' names. */
