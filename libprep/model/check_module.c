@@ -158,15 +158,17 @@ static int rule_shape(const struct check *k, enum shape_rule rule, uint64_t rows
     return table[rule].n_dims;
 }
 
-/* Inputs per scale, from the scales themselves; 0 when they do not divide the inputs. */
+/* Inputs per scale, from the stored groups; 0 when they do not divide the inputs. */
 static uint64_t stored_group(const struct module *m, enum form form, uint64_t cols)
 {
     const struct tensor_info *t = NULL;
     uint64_t groups = 0;
-    if (form == FORM_INT4_GPTQ && (t = m->tensors[SUFFIX_SCALES]) != NULL && t->n_dims == 2)
-        groups = t->shape[0];
-    if (form == FORM_INT4_PACKED && (t = m->tensors[SUFFIX_WEIGHT_SCALE]) != NULL && t->n_dims == 2)
-        groups = t->shape[1];
+    if (form == FORM_INT4_GPTQ)
+        t = m->tensors[SUFFIX_SCALES] ? m->tensors[SUFFIX_SCALES] : m->tensors[SUFFIX_QZEROS];
+    else if (form == FORM_INT4_PACKED)
+        t = m->tensors[SUFFIX_WEIGHT_SCALE];
+    if (t && t->n_dims == 2)
+        groups = t->shape[form == FORM_INT4_PACKED];
     return groups > 0 && cols % groups == 0 ? cols / groups : 0;
 }
 
