@@ -23,11 +23,22 @@ struct cli_plan_options {
 };
 
 #define CLI_PLAN_OPTIONS(type, member)                                                             \
-    {"max-shard-size", 0, CLI_SIZE, "SIZE", "cut shards at this size; 5GB when not given",         \
-     offsetof(type, member.shard_bytes), 0, 0},                                                    \
-        {"no-hashes", 0, CLI_FLAG, NULL,                                                           \
+    {"max-shard-size",                                                                             \
+     0,                                                                                            \
+     CLI_SIZE,                                                                                     \
+     "SIZE",                                                                                       \
+     "cut shards at this size; 5GB when not given",                                                \
+     offsetof(type, member.shard_bytes),                                                           \
+     0,                                                                                            \
+     0},                                                                                           \
+        {"no-hashes",                                                                              \
+         0,                                                                                        \
+         CLI_FLAG,                                                                                 \
+         NULL,                                                                                     \
          "compute neither SHA-256 nor XXH3: faster, and nothing to verify with later",             \
-         offsetof(type, member.no_hashes), 0, 0},                                                  \
+         offsetof(type, member.no_hashes),                                                         \
+         0,                                                                                        \
+         0},                                                                                       \
     {                                                                                              \
         "sync-every", 0, CLI_SIZE, "SIZE",                                                         \
             "bytes of a file between two points a killed run can go on from; 256M when not given", \

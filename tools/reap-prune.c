@@ -26,8 +26,8 @@ static const struct cli_option table[] = {
      AT(obs), 0, 0},
     {"keep", 'k', CLI_INT, "N", "keep N experts in every MoE layer", AT(keep), 1, 65536},
     {"ratio", 0, CLI_REAL, "X", "drop this share of the experts, truncated", AT(ratio), 0, 0},
-    {"budget", 0, CLI_INT, "B", "keep B experts over all layers, more where they matter", AT(budget),
-     1, 1 << 30},
+    {"budget", 0, CLI_INT, "B", "keep B experts over all layers, more where they matter",
+     AT(budget), 1, 1 << 30},
     {"block", 0, CLI_INT, "G", "with --budget: drop G experts at a time; 1 when not given",
      AT(block), 1, 65536},
     {"floor", 0, CLI_INT, "F", "with --budget: fewest experts of a layer; top-k when not given",
@@ -44,7 +44,8 @@ static const struct cli_option table[] = {
      AT(compare), 0, 0},
     {"pool", 0, CLI_CHOICE, "routed|total-tokens|equal|weights", "how runs are pooled", AT(pool), 0,
      0},
-    {"weights", 0, CLI_TEXT, "W,W,...", "one weight per run, for --pool weights", AT(weights), 0, 0},
+    {"weights", 0, CLI_TEXT, "W,W,...", "one weight per run, for --pool weights", AT(weights), 0,
+     0},
     {"metric", 0, CLI_CHOICE,
      "reap|ean_mean|ean_sum|weighted_ean_sum|frequency|weighted_frequency_sum|max_activations|"
      "ean_ca",
@@ -60,8 +61,8 @@ static const struct cli_option table[] = {
      AT(mixed_gates), 0, 0},
     {"allow-mixed-spaces", 0, CLI_FLAG, NULL, "pool runs of differently pruned checkpoints",
      AT(mixed_spaces), 0, 0},
-    {"run-map", 0, CLI_LIST, "FILE", "keep-map of a pruned checkpoint that was observed; repeatable",
-     AT(run_maps), 0, 0},
+    {"run-map", 0, CLI_LIST, "FILE",
+     "keep-map of a pruned checkpoint that was observed; repeatable", AT(run_maps), 0, 0},
     {"strict-coverage", 0, CLI_FLAG, NULL, "a layer that only some runs have is an error",
      AT(strict_coverage), 0, 0},
     {"lenient", 0, CLI_FLAG, NULL, "counts that do not add up are a warning", AT(lenient), 0, 0},
@@ -72,8 +73,8 @@ static const struct cli_option table[] = {
      AT(protect_super), 0, 0},
     {"protect-outliers", 0, CLI_FLAG, NULL, "keep outliers of all layers", AT(protect_outliers), 0,
      0},
-    {"mtp", 0, CLI_CHOICE, "proxy|own|first|full|drop", "what becomes of the MTP layers", AT(mtp), 0,
-     0},
+    {"mtp", 0, CLI_CHOICE, "proxy|own|first|full|drop", "what becomes of the MTP layers", AT(mtp),
+     0, 0},
     {"mtp-proxy", 0, CLI_INT, "L", "layer whose list the MTP layers take; the last MoE layer",
      AT(mtp_proxy), 0, 1023},
     {"tp", 0, CLI_INT, "N", "warn when the count does not suit N tensor-parallel ranks", AT(tp), 1,
@@ -126,8 +127,9 @@ static int choose_size(struct prune_options *p, const struct options *o, struct 
               : o->keep_counts ? SIZE_COUNTS
                                : SIZE_NONE;
     if (o->protect_super && o->protect_outliers)
-        return prep_fail(err, PREP_EUSAGE, "--protect-super and --protect-outliers exclude each "
-                                           "other");
+        return prep_fail(err, PREP_EUSAGE,
+                         "--protect-super and --protect-outliers exclude each "
+                         "other");
     return 0;
 }
 
@@ -256,7 +258,7 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
 
     struct prune_result result;
     int rc = prune_job_run(&result, &job, with_plan, report, err);
-    if (!rc && result.has_cuts && !cli->common.json && !cli->common.quiet)
+    if (!rc && result.has_cuts && !cli->common.json)
         print_cuts(cli->host.out, job.n_compare ? &result.compared : &result.cuts);
     if (!rc && with_plan)
         rc = cli_run_plan(cli, result.plan, &o->plan, output, report, err);

@@ -12,8 +12,8 @@ struct options {
 #define AT(member) offsetof(struct options, member)
 
 static const struct cli_option table[] = {
-    {"keep-map", 0, CLI_TEXT, "FILE", "keep-map of TARGET when its folder has none", AT(keep_map), 0,
-     0},
+    {"keep-map", 0, CLI_TEXT, "FILE", "keep-map of TARGET when its folder has none", AT(keep_map),
+     0, 0},
     {"mtp-proxy", 0, CLI_INT, "L", "layer whose list the MTP layer takes; the last MoE layer",
      AT(proxy), 0, 1023},
     CLI_PLAN_OPTIONS(struct options, plan),

@@ -59,8 +59,7 @@ int source_open(struct source *s, const struct io *io, const char *path, struct 
     return rc ? prep_note(err, "%s", path) : 0;
 }
 
-int source_read_map(struct source *s, const struct io *io, const char *path,
-                    struct prep_error *err)
+int source_read_map(struct source *s, const struct io *io, const char *path, struct prep_error *err)
 {
     if (s->has_map)
         return prep_fail(err, PREP_EUSAGE, "%s: has a %s already", s->path, KEEP_MAP_NAME);

@@ -52,8 +52,8 @@ static int read_ids(const struct work *w, const char *path, const struct layer_i
     struct layer_ids *read;
     if (!path)
         return 0;
-    if (read_text(w, path, &text, err) || prune_ids_parse(&read, n, (const char *)text.p, text.n,
-                                                          path, &w->result->arena, err))
+    if (read_text(w, path, &text, err) ||
+        prune_ids_parse(&read, n, (const char *)text.p, text.n, path, &w->result->arena, err))
         return -1;
     *lists = read;
     return 0;
@@ -181,9 +181,8 @@ static int report_cuts(struct work *w, struct prep_error *err)
     if (cut_report_make(&r->cuts, &w->selection, &w->pool, parent, &w->options, NULL, 0, err))
         return -1;
     r->has_cuts = 1;
-    if (w->job->n_compare &&
-        cut_report_make(&r->compared, &w->selection, &w->pool, parent, &w->options,
-                        w->job->compare, w->job->n_compare, err))
+    if (w->job->n_compare && cut_report_make(&r->compared, &w->selection, &w->pool, parent,
+                                             &w->options, w->job->compare, w->job->n_compare, err))
         return -1;
     return cut_report_facts(w->job->n_compare ? &r->compared : &r->cuts, w->report, err);
 }
@@ -209,8 +208,8 @@ static int map_from_file(struct work *w, struct prep_error *err)
     if (read_text(w, w->job->keep_map, &text, err) ||
         keep_map_parse(&plan, (const char *)text.p, text.n, w->job->keep_map, err))
         return -1;
-    int rc = compose_explicit(&w->result->map, &plan, &w->model, parent, &w->options, w->report,
-                              err);
+    int rc =
+        compose_explicit(&w->result->map, &plan, &w->model, parent, &w->options, w->report, err);
     keep_map_free(&plan);
     return rc;
 }
@@ -223,8 +222,7 @@ static int make_map(struct work *w, struct prep_error *err)
                          "give observations (--obs) or a plan (--keep-map), one of the two");
     if (read_ids(w, job->protect, &w->options.protect, &w->options.n_protect, err) ||
         read_ids(w, job->drop, &w->options.drop, &w->options.n_drop, err) || read_counts(w, err) ||
-        read_run_maps(w, err) || read_runs(w, err) || find_parent(w, err) ||
-        describe_model(w, err))
+        read_run_maps(w, err) || read_runs(w, err) || find_parent(w, err) || describe_model(w, err))
         return -1;
     return job->keep_map ? map_from_file(w, err) : map_from_statistics(w, err);
 }

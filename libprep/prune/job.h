@@ -31,10 +31,10 @@ struct prune_job {
     const char *source;              /* folder, or ORG/NAME[@rev] in the local hub cache */
     const char *const *observations; /* one path per run, in pooling order */
     size_t n_observations;
-    const char *suffix;     /* vectors of another gate rule in native files, or NULL */
-    const char *keep_map;   /* an explicit plan in place of observations, or NULL */
-    const char *source_map; /* keep-map of the source, when its folder has none */
-    const char *recover_base;        /* or: the model it was cut from */
+    const char *suffix;       /* vectors of another gate rule in native files, or NULL */
+    const char *keep_map;     /* an explicit plan in place of observations, or NULL */
+    const char *source_map;   /* keep-map of the source, when its folder has none */
+    const char *recover_base; /* or: the model it was cut from */
     const char *protect, *drop, *keep_counts; /* files, or NULL */
     const char *const *run_maps; /* keep-maps of other pruned checkpoints that were observed */
     size_t n_run_maps;

@@ -15,8 +15,8 @@ extern "C" {
 /* map may be NULL: no keep_map.json is written. Texts live in the output's arena and arena. */
 PREP_MUST_CHECK int job_write_plan(struct plan **plan, const char *tool,
                                    const struct prune_output *out, const struct keep_map *map,
-                                   uint64_t shard_bytes, struct arena *arena,
-                                   struct report *report, struct prep_error *err);
+                                   uint64_t shard_bytes, struct arena *arena, struct report *report,
+                                   struct prep_error *err);
 
 #ifdef __cplusplus
 }
