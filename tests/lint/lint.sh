@@ -147,7 +147,7 @@ for word in $(grep -oE '`[^` ]+`|\]\([^)#]+\)' README.md | tr -d '`()]'); do
     */* | *.md | *.[ch] | *.sh) [ -e "$word" ] || echo "README.md: $word does not exist" ;;
     esac
 done >"$found"
-for target in $(grep -oE '(make|\./do) [a-z]+' README.md | cut -d ' ' -f 2 | sort -u); do
+for target in $(grep -oE '(`|^ {4})(make|\./do) [a-z]+' README.md | awk '{ print $NF }' | sort -u); do
     grep -q "^$target:\|^\.PHONY:.* $target\( \|\$\)" Makefile ||
         echo "README.md: there is no target $target"
 done >>"$found"
