@@ -256,21 +256,25 @@ static int edit_quantization(struct json_patch *p, uint32_t object,
     return 0;
 }
 
-/* Every node where a quantization config may stand; of a plain sidecar that is the root. */
-static void quantization_places(const struct json *d, uint32_t places[4])
+enum { N_PLACES = 5 };
+
+/* Every node where lists may stand, the likeliest first; of a plain sidecar that is the root. */
+static void quantization_places(const struct json *d, uint32_t places[N_PLACES])
 {
-    places[0] = member(d, 0, "quantization_config");
-    places[1] = member(d, member(d, 0, "text_config"), "quantization_config");
-    places[2] = member(d, 0, "quantization");
-    places[3] = json_type(d, 0) == JSON_OBJECT ? 0 : JSON_NONE;
+    uint32_t config = member(d, 0, "quantization_config");
+    places[0] = member(d, config, "quantization"); /* modelopt, 2025 */
+    places[1] = config;
+    places[2] = member(d, member(d, 0, "text_config"), "quantization_config");
+    places[3] = member(d, 0, "quantization");
+    places[4] = json_type(d, 0) == JSON_OBJECT ? 0 : JSON_NONE;
 }
 
 int edit_module_lists(struct json_patch *p, const struct module_list *modules, int expand_patterns,
                       struct prep_error *err)
 {
-    uint32_t places[4];
+    uint32_t places[N_PLACES];
     quantization_places(p->doc, places);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < N_PLACES; i++)
         if (edit_quantization(p, places[i], modules, expand_patterns, err))
             return -1;
     return 0;
@@ -278,9 +282,9 @@ int edit_module_lists(struct json_patch *p, const struct module_list *modules, i
 
 uint32_t quantization_node(const struct json *doc, int sidecar)
 {
-    uint32_t places[4];
+    uint32_t places[N_PLACES];
     quantization_places(doc, places);
-    for (int i = 0; i < (sidecar ? 4 : 3); i++)
+    for (int i = 0; i < (sidecar ? N_PLACES : N_PLACES - 1); i++)
         if (places[i] != JSON_NONE && json_type(doc, places[i]) == JSON_OBJECT)
             return places[i];
     return JSON_NONE;

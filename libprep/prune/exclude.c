@@ -18,7 +18,7 @@ static const struct method {
      NULL,
      {"re:.*layers\\.%N\\..*", "re:model\\.decoder\\..*", "re:.*shared_head.*"}},
     {"modelopt", {"ignore", "exclude_modules"}, NULL, {"%Players.%N*", "*shared_head*"}},
-    {"modelopt_fp4", {"ignore", "exclude_modules"}, NULL, {"%Players.%N*", "*shared_head*"}},
+    {"hf_quant_config", {"exclude_modules"}, NULL, {"%Players.%N*", "*shared_head*"}},
     {"gptq", {"dynamic"}, "{}", {"-:.*layers\\.%N\\..*", "-:model\\.decoder\\..*"}},
     {"auto-round",
      {"extra_config"},

@@ -7,7 +7,7 @@
  * is listed under both where names are matched at run time:
  *
  *   compressed-tensors   ignore: regular expressions with "re:"
- *   modelopt             ignore or exclude_modules: globs
+ *   modelopt             ignore or exclude_modules: globs; as "hf_quant_config" its old file
  *   gptq                 dynamic: "-:" and a regular expression, with an empty object
  *   auto-round           extra_config: a regular expression with 16 bits
  *   fp8                  modules_to_not_convert or ignored_layers: module paths

@@ -319,9 +319,9 @@ static int edit_sidecar(struct job *j, const char *name, struct prep_error *err)
         json_parse(&doc, (const char *)text.p, text.n, name, err))
         goto out;
     json_patch_init(&p, &doc, &out->arena);
-    /* hf_quant_config.json is modelopt's; the others speak of what config.json says. */
-    const char *method =
-        strncmp(name, "hf_", 3) == 0 ? "modelopt" : j->target->config->quant_method;
+    const char *method = j->target->config->quant_method;
+    if (strcmp(name, "hf_quant_config.json") == 0)
+        method = "hf_quant_config"; /* does not say its method, and needs not */
     for (int i = 0; i < j->n; i++)
         if (exclude_layer(&p, quantization_node(&doc, 1), method, j->prefix_target, j->first + i,
                           j->report, err))
