@@ -307,23 +307,32 @@ int io_fail_create(struct prep_error *err, int sys, const char *path, const char
     }
 }
 
-int io_write_exact(const struct io *io, int fd, const void *buf, size_t n, uint64_t offset,
-                   const char *path, struct prep_error *err)
+int io_write_aligned(const struct io *io, int fd, const void *buf, size_t n, uint64_t offset,
+                     size_t align, const char *path, struct prep_error *err)
 {
     const unsigned char *p = buf;
     size_t done = 0;
+    int stuck = 0;
     while (done < n) {
         ssize_t put = io->pwrite(io->self, fd, p + done, n - done, offset + done);
         if (put == -EINTR)
             continue;
         if (put < 0)
             return io_fail_create(err, (int)-put, path, "write");
-        if (put == 0)
+        size_t step = (size_t)put == n - done ? (size_t)put : (size_t)put / align * align;
+        stuck = step ? 0 : stuck + 1;
+        if (stuck > 3)
             return prep_fail(err, PREP_EIO, "%s: wrote nothing at byte %llu", path,
                              (unsigned long long)(offset + done));
-        done += (size_t)put;
+        done += step;
     }
     return 0;
+}
+
+int io_write_exact(const struct io *io, int fd, const void *buf, size_t n, uint64_t offset,
+                   const char *path, struct prep_error *err)
+{
+    return io_write_aligned(io, fd, buf, n, offset, 1, path, err);
 }
 
 int io_read_file(const struct io *io, const char *path, uint64_t limit, struct arena *arena,

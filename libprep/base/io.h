@@ -83,6 +83,11 @@ PREP_MUST_CHECK int io_read_exact(const struct io *io, int fd, void *buf, size_t
 PREP_MUST_CHECK int io_write_exact(const struct io *io, int fd, const void *buf, size_t n,
                                    uint64_t offset, const char *path, struct prep_error *err);
 
+/* The same for direct I/O: a short write is taken up again at a multiple of align. */
+PREP_MUST_CHECK int io_write_aligned(const struct io *io, int fd, const void *buf, size_t n,
+                                     uint64_t offset, size_t align, const char *path,
+                                     struct prep_error *err);
+
 /* The whole file into the arena, NUL-terminated after out->n; PREP_EDATA when over limit. */
 PREP_MUST_CHECK int io_read_file(const struct io *io, const char *path, uint64_t limit,
                                  struct arena *arena, struct span *out, struct prep_error *err);

@@ -34,7 +34,7 @@
 extern "C" {
 #endif
 
-enum { OBS_MAX_EXPERTS = 65536, OBS_MAX_LAYER = 99999 };
+enum { OBS_MAX_EXPERTS = 65536, OBS_MAX_LAYER = 1023 };
 #define OBS_MAX_FILE_BYTES ((uint64_t)1 << 31)
 
 /* A vector that the file did not hold is NULL. */
@@ -114,7 +114,7 @@ PREP_MUST_CHECK int obs_run_check_values(const struct obs_run *run, const struct
                                          int lenient, struct report *report,
                                          struct prep_error *err);
 
-/* The same run in the JSON form of section 4.1 (conversion and tests). */
+/* The run in the JSON form of section 4.1, without the redundant pairwise counts. */
 PREP_MUST_CHECK int obs_run_write_json(const struct obs_run *run, struct arena *arena,
                                        struct span *out, struct prep_error *err);
 

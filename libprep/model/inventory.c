@@ -17,7 +17,7 @@ static struct tensor_spec *add(struct builder *b, enum role role, enum part part
                               .layer = b->layer,
                               .copies = 1,
                               .path = path,
-                              .suffix = "weight",
+                              .suffix = SUFFIX_WEIGHT,
                               .rows = 1,
                               .cols = 1,
                               .n_dims = 1,
@@ -76,7 +76,7 @@ static void add_indexer(struct builder *b, const struct config *c)
     add_matrix(b, r, PART_INDEXER_WK, "self_attn.indexer.wk", c->index_head_dim, c->hidden_size);
     add_vector(b, r, PART_INDEXER_K_NORM, "self_attn.indexer.k_norm", c->index_head_dim);
     add_vector(b, r, PART_INDEXER_K_NORM, "self_attn.indexer.k_norm", c->index_head_dim)->suffix =
-        "bias";
+        SUFFIX_BIAS;
     add_matrix(b, r, PART_INDEXER_WEIGHTS, "self_attn.indexer.weights_proj", c->index_n_heads,
                c->hidden_size);
     for (int i = first; i < b->n; i++)
@@ -96,7 +96,7 @@ static void add_router(struct builder *b, const struct config *c)
     const int n = c->n_experts[b->layer];
     add_matrix(b, ROLE_ROUTER, PART_ROUTER, "mlp.gate", n, c->hidden_size);
     struct tensor_spec *bias = add_vector(b, ROLE_ROUTER, PART_ROUTER, "mlp.gate", n);
-    bias->suffix = "e_score_correction_bias";
+    bias->suffix = SUFFIX_CORRECTION_BIAS;
     bias->dtype = DTYPE_F32; /* BF16 would collapse its values and reorder the routing */
 }
 
@@ -158,26 +158,28 @@ const char *inventory_name(const struct tensor_spec *s, const char *prefix, int 
                            char buf[INVENTORY_NAME_BYTES])
 {
     const size_t size = INVENTORY_NAME_BYTES;
+    const char *suffix = suffix_name(s->suffix);
     if (s->role == ROLE_LM_HEAD)
-        snprintf(buf, size, "%s.%s", s->path, s->suffix);
+        snprintf(buf, size, "%s.%s", s->path, suffix);
     else if (s->layer == INVENTORY_GLOBALS)
-        snprintf(buf, size, "%s%s.%s", prefix, s->path, s->suffix);
+        snprintf(buf, size, "%s%s.%s", prefix, s->path, suffix);
     else if (s->role == ROLE_EXPERT)
         snprintf(buf, size, "%slayers.%d.mlp.experts.%d.%s.%s", prefix, s->layer, expert, s->path,
-                 s->suffix);
+                 suffix);
     else
-        snprintf(buf, size, "%slayers.%d.%s.%s", prefix, s->layer, s->path, s->suffix);
+        snprintf(buf, size, "%slayers.%d.%s.%s", prefix, s->layer, s->path, suffix);
     return buf;
 }
 
 uint64_t inventory_order(const struct tensor_spec *s, int expert)
 {
+    const char *suffix = suffix_name(s->suffix);
     const struct name_parts parts = {.role = s->role,
                                      .part = s->part,
                                      .layer = s->layer,
                                      .expert = s->role == ROLE_EXPERT ? expert : -1,
-                                     .suffix = s->suffix,
-                                     .suffix_n = strlen(s->suffix)};
+                                     .suffix = suffix,
+                                     .suffix_n = strlen(suffix)};
     return name_order(&parts);
 }
 

@@ -31,7 +31,7 @@ struct tensor_spec {
     int layer;          /* INVENTORY_GLOBALS outside the layers */
     int copies;         /* experts of the layer for ROLE_EXPERT, else 1 */
     const char *path;   /* "self_attn.q_a_proj"; of an expert "up_proj" */
-    const char *suffix; /* "weight", "bias", "e_score_correction_bias" */
+    enum suffix suffix; /* SUFFIX_WEIGHT, _BIAS or _CORRECTION_BIAS */
     uint64_t rows, cols;
     uint8_t n_dims;
     uint8_t dtype;    /* enum dtype */

@@ -64,31 +64,30 @@ static const struct module_name EXPERT[] = {
     {"down_proj", ROLE_EXPERT, PART_DOWN},
 };
 
-/* Suffixes of every format, in the order in which a module's tensors are laid out. */
-static const char *const SUFFIXES[] = {
-    "",
-    "weight",
-    "weight_packed",
-    "qweight",
-    "weight_scale",
-    "weight_scale_inv",
-    "weight_scale_2",
-    "weight_global_scale",
-    "scales",
-    "qzeros",
-    "weight_zero_point",
-    "g_idx",
-    "weight_g_idx",
-    "weight_shape",
-    "input_scale",
-    "input_global_scale",
-    "bias",
-    "e_score_correction_bias",
-    "k_scale",
-    "v_scale",
+static const char *const SUFFIXES[SUFFIX_COUNT] = {
+    [SUFFIX_NONE] = "",
+    [SUFFIX_WEIGHT] = "weight",
+    [SUFFIX_WEIGHT_PACKED] = "weight_packed",
+    [SUFFIX_QWEIGHT] = "qweight",
+    [SUFFIX_WEIGHT_SCALE] = "weight_scale",
+    [SUFFIX_WEIGHT_SCALE_INV] = "weight_scale_inv",
+    [SUFFIX_WEIGHT_SCALE_2] = "weight_scale_2",
+    [SUFFIX_WEIGHT_GLOBAL_SCALE] = "weight_global_scale",
+    [SUFFIX_SCALES] = "scales",
+    [SUFFIX_QZEROS] = "qzeros",
+    [SUFFIX_WEIGHT_ZERO_POINT] = "weight_zero_point",
+    [SUFFIX_G_IDX] = "g_idx",
+    [SUFFIX_WEIGHT_G_IDX] = "weight_g_idx",
+    [SUFFIX_WEIGHT_SHAPE] = "weight_shape",
+    [SUFFIX_INPUT_SCALE] = "input_scale",
+    [SUFFIX_INPUT_GLOBAL_SCALE] = "input_global_scale",
+    [SUFFIX_BIAS] = "bias",
+    [SUFFIX_CORRECTION_BIAS] = "e_score_correction_bias",
+    [SUFFIX_K_SCALE] = "k_scale",
+    [SUFFIX_V_SCALE] = "v_scale",
 };
 
-enum { SUFFIX_OTHER = 255, LAYER_SHIFT = 42, EXPERT_SHIFT = 16, SECTION_SHIFT = 62 };
+enum { LAYER_SHIFT = 42, EXPERT_SHIFT = 16, SECTION_SHIFT = 62 };
 enum { SECTION_GLOBAL, SECTION_LAYER, SECTION_OTHER };
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
@@ -191,7 +190,6 @@ static void parse_experts(struct name_parts *p, const char *name, const char *s,
 
 static void parse_in_layer(struct name_parts *p, const char *name, const char *s, size_t n)
 {
-    static const char BIAS[] = "e_score_correction_bias";
     set_module_by_last_dot(p, s, n);
     size_t len = match_path(s, n, "mlp.experts");
     if (len > 0) {
@@ -209,7 +207,7 @@ static void parse_in_layer(struct name_parts *p, const char *name, const char *s
             set_module(p, s, n, n);
         return;
     }
-    if (match_path(s, n, "mlp") > 0 && name_suffix_is(p, BIAS)) {
+    if (match_path(s, n, "mlp") > 0 && name_suffix(p) == SUFFIX_CORRECTION_BIAS) {
         p->role = ROLE_ROUTER;
         p->part = PART_ROUTER;
     }
@@ -228,6 +226,7 @@ static void parse_global(struct name_parts *p, const char *name, size_t n)
             continue;
         if (is_model_prefix(name, at)) {
             set_module(p, name, at + len, n);
+            p->prefix_n = at;
             return;
         }
         p->role = ROLE_OTHER;
@@ -237,7 +236,8 @@ static void parse_global(struct name_parts *p, const char *name, size_t n)
 
 struct name_parts name_parse(const char *name, size_t n)
 {
-    struct name_parts p = {ROLE_OTHER, PART_OTHER, -1, -1, 0, 0, name, n, name + n, 0};
+    struct name_parts p = {
+        .role = ROLE_OTHER, .part = PART_OTHER, .layer = -1, .expert = -1, .module = name};
     set_module_by_last_dot(&p, name, n);
     for (size_t at = 0; at < n; at += component(name + at, n - at) + 1) {
         size_t len = match_path(name + at, n - at, "layers");
@@ -248,6 +248,7 @@ struct name_parts name_parse(const char *name, size_t n)
         if (id_n == 0)
             return p;
         size_t rest = id_at + id_n;
+        p.prefix_n = at;
         if (rest < n)
             parse_in_layer(&p, name, name + rest + 1, n - rest - 1);
         return p;
@@ -268,17 +269,22 @@ char *name_with_expert(struct arena *arena, const char *name, const struct name_
                         name + parts->expert_at + parts->expert_n);
 }
 
-static uint64_t suffix_rank(const struct name_parts *p)
+enum suffix name_suffix(const struct name_parts *p)
 {
-    for (size_t i = 0; i < COUNT(SUFFIXES); i++)
+    for (int i = 0; i < SUFFIX_COUNT; i++)
         if (name_suffix_is(p, SUFFIXES[i]))
-            return i;
+            return (enum suffix)i;
     return SUFFIX_OTHER;
+}
+
+const char *suffix_name(enum suffix suffix)
+{
+    return suffix < SUFFIX_COUNT ? SUFFIXES[suffix] : "";
 }
 
 uint64_t name_order(const struct name_parts *p)
 {
-    uint64_t low = (uint64_t)p->part << 8 | suffix_rank(p);
+    uint64_t low = (uint64_t)p->part << 8 | (uint64_t)name_suffix(p);
     if (p->layer >= 0)
         return (uint64_t)SECTION_LAYER << SECTION_SHIFT | (uint64_t)p->layer << LAYER_SHIFT |
                (uint64_t)(p->expert + 1) << EXPERT_SHIFT | low;

@@ -71,11 +71,38 @@ enum part {
     PART_OTHER, /* any other module of the role: fused forms, KV scales, unknown ones */
 };
 
+/* Suffixes of every stored format, in the order in which a module's tensors are laid out. */
+enum suffix {
+    SUFFIX_NONE, /* a module name */
+    SUFFIX_WEIGHT,
+    SUFFIX_WEIGHT_PACKED,
+    SUFFIX_QWEIGHT,
+    SUFFIX_WEIGHT_SCALE,
+    SUFFIX_WEIGHT_SCALE_INV,
+    SUFFIX_WEIGHT_SCALE_2,
+    SUFFIX_WEIGHT_GLOBAL_SCALE,
+    SUFFIX_SCALES,
+    SUFFIX_QZEROS,
+    SUFFIX_WEIGHT_ZERO_POINT,
+    SUFFIX_G_IDX,
+    SUFFIX_WEIGHT_G_IDX,
+    SUFFIX_WEIGHT_SHAPE,
+    SUFFIX_INPUT_SCALE,
+    SUFFIX_INPUT_GLOBAL_SCALE,
+    SUFFIX_BIAS,
+    SUFFIX_CORRECTION_BIAS, /* e_score_correction_bias */
+    SUFFIX_K_SCALE,
+    SUFFIX_V_SCALE,
+    SUFFIX_COUNT,
+    SUFFIX_OTHER = 255,
+};
+
 enum { NAME_MAX_LAYER = (1 << 20) - 1, NAME_MAX_EXPERT = (1 << 24) - 1 };
 
 struct name_parts {
     enum role role;
     enum part part;
+    size_t prefix_n;  /* bytes before "layers." or a global module: 6 for "model." */
     int layer;        /* -1 outside the layers; set for ROLE_OTHER inside a layer, too */
     int expert;       /* -1 unless ROLE_EXPERT */
     size_t expert_at; /* byte range of the expert id in the name: to splice a new one in */
@@ -96,6 +123,8 @@ struct name_parts name_parse(const char *name, size_t n);
 
 /* Is the suffix equal to s? */
 int name_suffix_is(const struct name_parts *parts, const char *s);
+enum suffix name_suffix(const struct name_parts *parts);
+const char *suffix_name(enum suffix suffix); /* "weight_scale_2"; "" for NONE and OTHER */
 
 /* Name (NUL-terminated) with the expert id replaced, >= 0; NULL when out of memory. */
 char *name_with_expert(struct arena *arena, const char *name, const struct name_parts *parts,
@@ -104,9 +133,9 @@ char *name_with_expert(struct arena *arena, const char *name, const struct name_
 /*
  * Order in which tensors are laid out in our shards: globals first, then layer by layer; inside a
  * layer what is no expert, then expert by expert; parts, then suffixes in a fixed order; names
- * outside the family last. The bits, high to low: section 2, layer 20, expert + 1 (26), part 8,
- * suffix 8. So tensors of one expert share the upper 48 bits, those of one module the upper 56.
- * Ties (unknown parts and suffixes) are for the caller to break by name.
+ * outside the family last. The bits, high to low: section 2, layer 20, expert + 1 (26), enum part
+ * 8, enum suffix 8. So tensors of one expert share the upper 48 bits, those of one module the
+ * upper 56. Ties (unknown parts and suffixes) are for the caller to break by name.
  */
 uint64_t name_order(const struct name_parts *parts);
 /*

@@ -206,10 +206,14 @@ static int open_solos(struct cutter *c, const struct known_map *parent)
     c->solos = arena_calloc(&c->scratch, c->pool->n_runs, sizeof *c->solos, c->err);
     if (!c->solos)
         return -1;
+    struct prune_options o = *c->options;
+    /* A run of its own may find an outlier on the drop list: that is no fault of the plan. */
+    if (o.n_drop)
+        o.protect_auto = PROTECT_NONE;
     for (size_t i = 0; i < c->pool->n_runs; i++) {
         struct solo *solo = &c->solos[c->n_solos++];
-        if (pool_alone(&solo->pool, &c->pool->runs[i], c->s->model, parent, c->options, c->err) ||
-            select_rank(&solo->ranked, &solo->pool, c->s->model, parent, c->options, NULL, c->err))
+        if (pool_alone(&solo->pool, &c->pool->runs[i], c->s->model, parent, &o, c->err) ||
+            select_rank(&solo->ranked, &solo->pool, c->s->model, parent, &o, NULL, c->err))
             return prep_note(c->err, "run %s alone", c->pool->runs[i].label);
     }
     return 0;

@@ -9,7 +9,7 @@
 /* One run's share in a layer; vectors are indexed by row, NULL when the run lacks them. */
 struct source {
     const struct obs_layer *l;
-    const char *label;
+    const char *path;
     const int *rows; /* row of pool id e, or -1; NULL: e itself */
     const double *s, *ean_sum, *g, *sumsq;
     double weight; /* of the run, for POOL_EQUAL and POOL_WEIGHTS */
@@ -66,7 +66,7 @@ static int open_source(struct source *s, const struct pool_inputs *in, size_t ru
                        const struct obs_layer *l, struct layer_work *w)
 {
     const struct prune_options *o = w->ctx->options;
-    *s = (struct source){.l = l, .label = in->inputs[run].run->label, .weight = 1};
+    *s = (struct source){.l = l, .path = in->inputs[run].run->path, .weight = 1};
     if (o->pool == POOL_WEIGHTS && !w->ctx->alone)
         s->weight = o->weights[run];
     s->s = l->weighted_ean_sum;
@@ -264,8 +264,8 @@ static int pool_ean_ca(struct layer_work *w)
             return prep_fail_tag(w->err, PREP_EDATA, "OBS_SHAPE",
                                  "layer %d: expert outputs have %lld columns in run %s, %lld in "
                                  "run %s",
-                                 out->layer, (long long)w->sources[0].l->hidden,
-                                 w->sources[0].label, (long long)l->hidden, w->sources[i].label);
+                                 out->layer, (long long)w->sources[0].l->hidden, w->sources[0].path,
+                                 (long long)l->hidden, w->sources[i].path);
     }
     out->ean_ca = arena_calloc(&w->p->arena, (size_t)out->n_experts, sizeof(double), w->err);
     if (!out->ean_ca)
@@ -277,27 +277,6 @@ static int pool_ean_ca(struct layer_work *w)
             squares += v * v;
         }
         out->ean_ca[e] = sqrt(squares);
-    }
-    return 0;
-}
-
-/* An expert that nothing was routed to must have 0 in its sums: 0/0 is 0, 5/0 is a broken file. */
-static int check_unrouted(const struct layer_work *w)
-{
-    const struct pool_layer *out = w->out;
-    for (int e = 0; out->expert_frequency && e < out->n_experts; e++) {
-        if (out->expert_frequency[e] != 0 || w->ctx->options->lenient)
-            continue;
-        const char *metric = NULL;
-        if (out->ean_sum && out->ean_sum[e] != 0)
-            metric = "ean_sum";
-        else if (out->weighted_ean_sum && out->weighted_ean_sum[e] != 0)
-            metric = "weighted_ean_sum";
-        if (metric)
-            return prep_fail_tag(w->err, PREP_EDATA, "OBS_COUNT_MISMATCH",
-                                 "layer %d: %s of expert %d is not 0, but no token was routed to "
-                                 "it",
-                                 out->layer, metric, e);
     }
     return 0;
 }
@@ -314,7 +293,7 @@ static int fill_layer(struct layer_work *w)
         pool_sum(&out->weighted_ean_sumsq, offsetof(struct source, sumsq), w) || pool_maxima(w) ||
         pool_mean(&out->reap, out->weighted_ean_sum, offsetof(struct source, s), w) ||
         pool_mean(&out->ean_mean, out->ean_sum, offsetof(struct source, ean_sum), w) ||
-        pool_gate_mean(w) || check_unrouted(w))
+        pool_gate_mean(w))
         return -1;
     if (w->ctx->options->metric == METRIC_EAN_CA && pool_ean_ca(w))
         return -1;

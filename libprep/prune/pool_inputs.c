@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "libprep/prune/select.h"
+
 static const char default_semantics[] = "logit-softmax-renorm";
 
 static int check_duplicates(const struct obs_run *runs, size_t n, struct prep_error *err)
@@ -12,7 +14,7 @@ static int check_duplicates(const struct obs_run *runs, size_t n, struct prep_er
             if (runs[i].sha256[0] && strcmp(runs[i].sha256, runs[k].sha256) == 0)
                 return prep_fail_tag(err, PREP_EDATA, "OBS_DUPLICATE_RUN",
                                      "runs %s and %s have the same content (SHA-256 %s)",
-                                     runs[i].label, runs[k].label, runs[i].sha256);
+                                     runs[i].path, runs[k].path, runs[i].sha256);
     return 0;
 }
 
@@ -44,8 +46,8 @@ static int check_semantics(struct pool_inputs *in, const struct pool_context *ct
             return prep_fail_tag(err, PREP_EDATA, "OBS_SEMANTICS_MIX",
                                  "run %s has gate semantics %s, run %s has %s; "
                                  "--allow-mixed-gates would normalise each run",
-                                 in->inputs[0].run->label, in->inputs[0].gate_semantics,
-                                 in->inputs[i].run->label, in->inputs[i].gate_semantics);
+                                 in->inputs[0].run->path, in->inputs[0].gate_semantics,
+                                 in->inputs[i].run->path, in->inputs[i].gate_semantics);
     }
     return 0;
 }
@@ -99,7 +101,7 @@ static int resolve_space(struct pool_input *in, const struct pool_context *ctx,
             return prep_fail_tag(err, PREP_EDATA, "OBS_SPACE_MIX",
                                  "run %s was observed on a pruned checkpoint whose keep-map (%s) "
                                  "is not the one given here (%s)",
-                                 run->label,
+                                 run->path,
                                  run->keep_map_sha256 ? run->keep_map_sha256 : "not named",
                                  ctx->parent ? ctx->parent->sha256 : "none");
         return 0;
@@ -110,7 +112,7 @@ static int resolve_space(struct pool_input *in, const struct pool_context *ctx,
     report_warn(ctx->report, "OBS_SPACE_ASSUMED",
                 "run %s does not say what it observed; its expert counts are those of the pruned "
                 "checkpoint, not of its base, and are taken for that",
-                run->label);
+                run->path);
     return 0;
 }
 
@@ -131,7 +133,7 @@ static int check_spaces(struct pool_inputs *in, const struct pool_context *ctx,
         return prep_fail_tag(err, PREP_EDATA, "OBS_SPACE_MIX",
                              "stored means rank the rows of run %s, which are experts of another "
                              "checkpoint",
-                             in->inputs[0].run->label);
+                             in->inputs[0].run->path);
     if (!ctx->options->allow_mixed_spaces)
         return prep_fail_tag(err, PREP_EDATA, "OBS_SPACE_MIX",
                              "%zu of %zu runs were observed on a pruned checkpoint; "
@@ -175,9 +177,9 @@ static int check_count(const struct pool_inputs *in, size_t input, const struct 
         return prep_fail_tag(err, PREP_EDATA, "PLAN_NO_KEEP_MAP",
                              "run %s: statistics of %d experts for a checkpoint of %d: a pruned "
                              "checkpoint needs the keep-map it was made with",
-                             p->run->label, l->n_experts, want);
+                             p->run->path, l->n_experts, want);
     return prep_fail_tag(err, PREP_EDATA, "OBS_EXPERT_COUNT",
-                         "run %s: layer %d has %d experts, want %d", p->run->label, l->layer,
+                         "run %s: layer %d has %d experts, want %d", p->run->path, l->layer,
                          l->n_experts, want);
 }
 
@@ -218,7 +220,7 @@ static int check_metric(const struct obs_run *run, const struct obs_layer *l,
     if (!missing)
         return 0;
     return prep_fail_tag(err, PREP_EDATA, "OBS_METRIC_MISSING",
-                         "run %s: layer %d holds nothing to obtain %s%s from", run->label, l->layer,
+                         "run %s: layer %d holds nothing to obtain %s%s from", run->path, l->layer,
                          o->stored ? "a stored " : "", missing);
 }
 
@@ -256,7 +258,7 @@ static void warn_layers(const struct obs_run *run, const struct pool_context *ct
         const struct obs_layer *l = &run->layers[i];
         if (prune_model_find(ctx->model, l->layer) == SIZE_MAX) {
             report_warn(ctx->report, "OBS_LAYER_UNKNOWN",
-                        "run %s: layer %d is no MoE layer of the model and is ignored", run->label,
+                        "run %s: layer %d is no MoE layer of the model and is ignored", run->path,
                         l->layer);
             continue;
         }
@@ -269,7 +271,7 @@ static void warn_layers(const struct obs_run *run, const struct pool_context *ct
     }
     if (differs)
         report_warn(ctx->report, "OBS_TOKENS_DIFFER",
-                    "run %s: layer %d saw %lld tokens, layer %d saw %lld", run->label, first->layer,
+                    "run %s: layer %d saw %lld tokens, layer %d saw %lld", run->path, first->layer,
                     (long long)first->total_tokens, differs->layer,
                     (long long)differs->total_tokens);
 }
@@ -305,8 +307,8 @@ int pool_inputs_check(struct pool_inputs *in, const struct obs_run *runs, size_t
         return -1;
     for (size_t i = 0; i < n_runs; i++)
         in->inputs[i].run = &runs[i];
-    if (check_duplicates(runs, n_runs, err) || check_semantics(in, ctx, arena, err) ||
-        check_spaces(in, ctx, err))
+    if (select_check_parent(ctx->model, ctx->parent, err) || check_duplicates(runs, n_runs, err) ||
+        check_semantics(in, ctx, arena, err) || check_spaces(in, ctx, err))
         return -1;
     for (size_t i = 0; i < ctx->model->n_moe_layers; i++)
         if (pool_wants_layer(ctx, i) && check_layer(in, ctx, i, err))
@@ -335,7 +337,7 @@ int pool_input_rows(const int **rows, const struct pool_inputs *in, size_t input
         if (k->kept_source[j] >= n)
             return prep_fail_tag(err, PREP_EDATA, "OBS_SPACE_MIX",
                                  "layer %d: the keep-map of run %s names expert %d of %d", layer,
-                                 in->inputs[input].run->label, k->kept_source[j], n);
+                                 in->inputs[input].run->path, k->kept_source[j], n);
         list[k->kept_source[j]] = j;
     }
     *rows = list;

@@ -237,8 +237,8 @@ int engine_write(struct engine *e, struct lane *l, struct block *b, struct prep_
         memset(b->data + n, 0, padded - n);
         n = padded;
     }
-    return io_write_exact(e->io, l->fd, b->data, n, lane_offset(e, l, b->number),
-                          e->plan->files[l->file].name, err);
+    return io_write_aligned(e->io, l->fd, b->data, n, lane_offset(e, l, b->number),
+                            l->direct ? 4096 : 1, e->plan->files[l->file].name, err);
 }
 
 void engine_hash(struct engine *e, struct lane *l, const struct block *b)

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +12,6 @@
 #include <cmocka.h>
 
 #include "libprep/store/executor.h"
-
-static atomic_uint_fast64_t calls_run;
-
-uint64_t plan_world_calls_run(void)
-{
-    return calls_run;
-}
 
 /* Every output byte is a mix of all input bytes at its place; work memory must be usable. */
 static int mix_inputs(const struct step_memory *m, const void *arg, struct prep_error *err)
@@ -33,7 +25,6 @@ static int mix_inputs(const struct step_memory *m, const void *arg, struct prep_
         for (uint64_t i = 0; i < m->output_bytes[o]; i++)
             m->outputs[o][i] = (unsigned char)(m->inputs[0].p[i % m->inputs[0].n] ^
                                                m->inputs[1].p[i % m->inputs[1].n] ^ work[o]);
-    calls_run++;
     return 0;
 }
 
@@ -79,9 +70,8 @@ static void add_copy(struct maker *m, size_t file)
     }
     uint32_t step;
     assert_int_equal(plan_add_copy(m->w->plan, r, n, &step, &m->err), 0);
-    assert_int_equal(plan_tensor_here(m->w->plan, "copied", n == 1 ? "origin" : NULL, total,
-                                      &m->err),
-                     0);
+    assert_int_equal(
+        plan_tensor_here(m->w->plan, "copied", n == 1 ? "origin" : NULL, total, &m->err), 0);
     append(m, step, total);
 }
 
@@ -101,9 +91,8 @@ struct pending {
 static struct pending add_call(struct maker *m)
 {
     struct pending p = {0, {random_range(m, 4000), random_range(m, 4000)}};
-    assert_int_equal(plan_add_call(m->w->plan, mix_inputs, &two_outputs, 300, p.r, 2, &p.step,
-                                   &m->err),
-                     0);
+    assert_int_equal(
+        plan_add_call(m->w->plan, mix_inputs, &two_outputs, 300, p.r, 2, &p.step, &m->err), 0);
     m->w->n_calls++;
     return p;
 }
@@ -161,12 +150,10 @@ void plan_world_init(struct plan_world *w, const struct io *io, uint64_t seed)
     *w = (struct plan_world){0};
     struct maker m = {w, {seed}, PREP_ERROR_INIT};
     uint32_t first;
-    calls_run = 0;
     make_sources(&m, io);
     assert_int_equal(plan_new(&w->plan, "plan-world", "1", &m.err), 0);
-    assert_int_equal(plan_option(w->plan, "seed", test_path("%llu", (unsigned long long)seed),
-                                 &m.err),
-                     0);
+    assert_int_equal(
+        plan_option(w->plan, "seed", test_path("%llu", (unsigned long long)seed), &m.err), 0);
     assert_int_equal(plan_add_checkpoint(w->plan, &w->ckpt, &first, &m.err), 0);
     struct pending across = add_call(&m), inside[3];
     add_file(&m, 0, "model-00001-of-00003.safetensors", PLAN_SHARD);
@@ -191,6 +178,16 @@ void plan_world_init(struct plan_world *w, const struct io *io, uint64_t seed)
     add_file(&m, 5, "model.safetensors.index.json", PLAN_INDEX);
     add_bytes(&m, 5, "{\"weight_map\":{}}");
     assert_int_equal(plan_finish(w->plan, &m.err), 0);
+}
+
+uint64_t plan_world_floor(const struct plan_world *w)
+{
+    struct exec_options opt = {.io = &io_posix, .dir = test_path("%s/none", w->source_dir)};
+    struct exec_result result;
+    struct prep_error err = PREP_ERROR_INIT;
+    if (plan_check(w->plan, &opt, &result, &err))
+        fail_msg("%s", err.msg);
+    return result.floor_bytes;
 }
 
 void plan_world_fini(struct plan_world *w)

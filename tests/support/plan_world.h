@@ -38,8 +38,8 @@ const char *plan_world_check(const struct plan_world *w, const char *dir);
 /* NULL when every file in dir that has a final name is whole, else what is wrong. */
 const char *plan_world_check_unfinished(const struct plan_world *w, const char *dir);
 
-/* How often a call step ran since plan_world_init(), over all runs. */
-uint64_t plan_world_calls_run(void);
+/* The smallest budget the plan runs under. */
+uint64_t plan_world_floor(const struct plan_world *w);
 
 #ifdef __cplusplus
 }
