@@ -57,7 +57,7 @@ FUZZ     := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.c)
 REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
 CLI      := $(filter-out %/lib.sh,$(call sources,tests/cli/*.sh))
 REHEARSAL := $(call sources,tests/rehearsal/*.sh)
-INTEROP  := $(call sources,tests/interop/*.sh)
+INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
 TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))

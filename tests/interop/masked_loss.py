@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Loss of a pruned checkpoint against its parent with the dropped experts masked, in float32.
+
+usage: masked_loss.py PARENT PRUNED TOKENS.json      exit 1 when the two differ
+
+A correction bias of -1e9 keeps an expert from ever being selected, which equals removing it.
+"""
+import json
+import sys
+
+import torch
+from transformers import AutoModelForCausalLM
+
+TOLERANCE = 1e-6
+
+
+def load(path):
+    model, info = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    # The library has no MTP layer; every other tensor must be found and used.
+    missing = [k for k in info["missing_keys"]]
+    extra = [k for k in info["unexpected_keys"] if ".layers.5." not in k]
+    if missing or extra:
+        sys.exit(f"{path}: missing {missing[:3]}, unexpected {extra[:3]}")
+    return model.eval()
+
+
+def mask(model, keep_map):
+    for layer, entry in keep_map["layers"].items():
+        if int(layer) >= model.config.num_hidden_layers:
+            continue
+        gate = model.model.layers[int(layer)].mlp.gate
+        dropped = sorted(set(range(entry["n_parent"])) - set(entry["kept_parent"]))
+        with torch.no_grad():
+            gate.e_score_correction_bias[dropped] = -1e9
+
+
+def loss(model, sequences):
+    total, n = 0.0, 0
+    with torch.no_grad():
+        for ids in sequences:
+            t = torch.tensor([ids])
+            logits = model(t).logits[0, :-1].double()
+            total += torch.nn.functional.cross_entropy(logits, t[0, 1:], reduction="sum").item()
+            n += len(ids) - 1
+    return total / n
+
+
+def main():
+    parent, pruned, tokens = sys.argv[1:]
+    data = json.load(open(tokens))
+    sequences = data["sequences"] if isinstance(data, dict) else data
+    whole = load(parent)
+    plain = loss(whole, sequences)
+    mask(whole, json.load(open(pruned + "/keep_map.json")))
+    masked = loss(whole, sequences)
+    cut = loss(load(pruned), sequences)
+    print(f"{len(sequences)} sequences: whole {plain:.6f}, masked {masked:.6f}, pruned {cut:.6f} "
+          "nats per token")
+    sys.exit(abs(masked - cut) > TOLERANCE)
+
+
+main()
