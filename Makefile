@@ -107,7 +107,8 @@ $B/tests/faults/%: $B/tests/faults/%.o $B/tests/support/fault_alloc.o $B/libsupp
                    $B/libprep.a
 	$(call link,$(WRAP),-lcmocka)
 
-$B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o $B/libprep.a
+$B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o \
+                       $B/tests/support/memory_io.o $B/libprep.a
 	$(call link)
 
 $B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
@@ -203,7 +204,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60)
 	  $(FUZZ_B)/tests/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
 	    -artifact_prefix=build/fuzz/$$t- build/fuzz/$$t tests/fuzz/corpus/$$t; done
 fuzz-build: $(FUZZ:%=$B/tests/fuzz/fuzz_%)
-$B/tests/fuzz/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/libprep.a
+$B/tests/fuzz/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/tests/support/memory_io.o $B/libprep.a
 	$(call link,-fsanitize=fuzzer)
 
 # ---- the rest ----
