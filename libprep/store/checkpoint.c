@@ -512,9 +512,8 @@ int checkpoint_file(const struct checkpoint *c, const char *name)
     return f ? (int)(f - c->files) : -1;
 }
 
-/* Open a file of the table again; it must be the one that was judged. */
-static int reopen(const struct checkpoint *c, const struct source_file *f, int *fd,
-                  struct prep_error *err)
+int checkpoint_reopen(const struct checkpoint *c, const struct source_file *f, int *fd,
+                      struct prep_error *err)
 {
     struct io_stat st;
     if (io_open_read(c->io, f->path, fd, &st, err))
@@ -546,7 +545,7 @@ int checkpoint_read(const struct checkpoint *c, const struct checkpoint_tensor *
         return prep_fail(err, PREP_EBUG, "%s: asked for bytes %llu to %llu of %llu", t->info.name,
                          (unsigned long long)offset, (unsigned long long)(offset + n),
                          (unsigned long long)t->info.bytes);
-    if (reopen(c, f, &fd, err))
+    if (checkpoint_reopen(c, f, &fd, err))
         return -1;
     int rc = io_read_exact(c->io, fd, buf, n, t->info.offset + offset, f->path, err);
     io_close_read(c->io, fd);

@@ -68,7 +68,7 @@ static void read_run(struct obs_run *run, const char *path, const char *label)
     struct prep_error err = PREP_ERROR_INIT;
     if (obs_run_read(run, &io_posix, path, NULL, NULL, &err))
         fail_msg("%s", err.msg);
-    run->label = label;
+    assert_string_equal(run->label, label);
 }
 
 static int open_worlds(void **state)
