@@ -1,29 +1,33 @@
 # One entry for build, test, bench, fuzz and install. `make help` lists the targets.
 #
 #   make                 tools into build/release/bin
-#   make test            every test (installs what is missing on Debian, as root or with sudo)
+#   make test            every test; missing packages are installed first where that is possible
 #   make demo            the main job on the bundled nano model
 #   SAN=address,undefined | SAN=thread    instrumented variant, in a build folder of its own
-#   CUDA=auto|0|1        CUDA parts (none yet); MPI=auto|0|1 likewise
+#   V=1                  show commands, and what passing tests print
 
 VERSION := 0.1.0
 SAN     ?=
-CUDA    ?= auto
 WERROR  ?=
 V       ?= 0
+NPROC   := $(shell nproc 2>/dev/null || echo 2)
+# Jobs for the recursive calls, unless -j was given.
+J        = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(NPROC))
 
-CC       ?= cc
 ifeq ($(origin CC),default)
 CC       := gcc
 endif
+CLANG    ?= clang
 comma    := ,
 variant  := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
 # A compiler other than gcc gets its own folder, so that variants never mix.
 B        := build/$(variant)$(if $(filter gcc,$(notdir $(CC))),,-$(notdir $(CC)))
+DATA     := build/data
 
 PKGS     := libarchive libcjson libxxhash libcrypto zlib libpcre2-8
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# Asked for once, and only when something is compiled.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wformat=2 $(if $(WERROR),-Werror)
@@ -34,55 +38,204 @@ CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -DPREP_VERSION='"$(VERSION)"' -I. $(OPT) -
         $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(CFLAGS)
 LDFLAGS_ALL = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LIBS = $(PKG_LIBS) -lm -lpthread
+WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
-LIB_SRC  := $(sort $(wildcard libprep/*/*.c))
-LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-CLI_OBJ  := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/cli*.c)))
-TOOL_SRC := $(filter-out tools/cli%,$(sort $(wildcard tools/*.c)))
-TOOLS    := $(TOOL_SRC:tools/%.c=$B/bin/%)
-SUPPORT_OBJ := $(patsubst %.c,$B/%.o,$(filter-out %/fault_alloc.c,$(sort $(wildcard tests/support/*.c))))
-UNIT     := $(patsubst tests/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c tests/golden/test_*.c tests/faults/test_*.c)))
+sources   = $(sort $(wildcard $(1)))
+objects   = $(patsubst %.c,$B/%.o,$(1))
+programs  = $(patsubst %.c,$B/%,$(call sources,$(1)))
+
+LIB_OBJ  := $(call objects,$(call sources,libprep/*/*.c))
+CLI_OBJ  := $(call objects,$(call sources,tools/cli*.c))
+TOOLS    := $(patsubst tools/%.c,$B/bin/%,$(filter-out tools/cli%,$(call sources,tools/*.c)))
+SUPPORT_OBJ := $(call objects,$(filter-out %/fault_alloc.c,$(call sources,tests/support/*.c)))
+
+UNIT     := $(call programs,tests/unit/test_*.c)
+GOLDEN   := $(call programs,tests/golden/test_*.c)
+FAULTS   := $(call programs,tests/faults/test_*.c)
+BENCH    := $(call programs,tests/bench/bench_*.c)
+FUZZ     := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.c))
+REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
+CLI      := $(filter-out %/lib.sh,$(call sources,tests/cli/*.sh))
+REHEARSAL := $(call sources,tests/rehearsal/*.sh)
+INTEROP  := $(call sources,tests/interop/*.sh)
+# Tests that start threads: these run under the thread sanitizer too.
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor
+TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
+say = $(if $Q,@echo "  $(1)")
 
 .PHONY: all
-all: $(TOOLS) ## build every tool
+all: $(TOOLS) ## build every tool into build/release/bin
+	@:
+
+# ---- how things are built ----
+
+.SECONDARY:
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  CC    $<")
+	$(call say,CC    $<)
 	$Q$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
-$B/libprep.a: $(LIB_OBJ)
+define archive
+	@mkdir -p $(@D)
 	@rm -f $@
-	$(if $Q,@echo "  AR    $@")
+	$(call say,AR    $@)
 	$Qar rcs $@ $^
+endef
 
-$B/bin/%: $B/tools/%.o $(CLI_OBJ) $B/libprep.a
+define link
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  LD    $@")
-	$Q$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -o $@
+	$(call say,LD    $@)
+	$Q$(CC) $(LDFLAGS_ALL) $(1) $^ $(LIBS) $(2) -o $@
+endef
 
-$B/tests/%: $B/tests/%.o $(SUPPORT_OBJ) $(CLI_OBJ) $B/libprep.a
+$B/libprep.a: $(LIB_OBJ)
+	$(archive)
+
+$B/libcli.a: $(CLI_OBJ)
+	$(archive)
+
+$B/libsupport.a: $(SUPPORT_OBJ)
+	$(archive)
+
+$B/bin/%: $B/tools/%.o $B/libcli.a $B/libprep.a
+	$(call link)
+
+$B/tests/faults/%: $B/tests/faults/%.o $B/tests/support/fault_alloc.o $B/libsupport.a $B/libcli.a \
+                   $B/libprep.a
+	$(call link,$(WRAP),-lcmocka)
+
+$B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o $B/libprep.a
+	$(call link)
+
+$B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
+	$(call link)
+
+$B/tests/bench/%: $B/tests/bench/%.o $B/libprep.a
+	$(call link)
+
+$B/tests/%: $B/tests/%.o $B/libsupport.a $B/libcli.a $B/libprep.a
+	$(call link,,-lcmocka)
+
+-include $(shell find $B -name '*.d' 2>/dev/null)
+
+# ---- tests ----
+
+.PHONY: data
+data: $B/tests/tools/unpack ## unpack the test data into build/data
+	@$< tests/data/SHA256SUMS $(DATA)
+
+# A job is one line for tests/run.sh: a label, then a command.
+V_ENV := PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin
+short  = $(notdir $B)/$(notdir $(patsubst %/,%,$(dir $(1))))/$(basename $(notdir $(1)))
+c_job  = '$(call short,$(1)) $(V_ENV) $(1)'
+sh_job = '$(call short,$(1)) $(V_ENV) sh $(1)'
+replay_job = '$(call short,$(1)) $(1) tests/fuzz/corpus/$(patsubst replay_%,%,$(notdir $(1)))'
+c_jobs = $(foreach t,$(1),$(call c_job,$t))
+sh_jobs = $(foreach t,$(1),$(call sh_job,$t))
+replay_jobs = $(foreach t,$(REPLAY),$(call replay_job,$t))
+LINT_JOB := 'lint $(V_ENV) sh tests/lint/lint.sh'
+run    = @printf '%s\n' $(1) | V=$V sh tests/run.sh
+
+VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(UNIT) $(GOLDEN) \
+        $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
+
+.PHONY: tests-build jobs
+tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(GOLDEN) $(FAULTS) $(REPLAY))
+jobs:
+	@printf '%s\n' $(VARIANT_JOBS)
+
+SANITIZED := $(MAKE) --no-print-directory SAN=address,undefined
+RACES     := $(MAKE) --no-print-directory SAN=thread CC=$(CLANG)
+have_tsan  = echo 'int main(void) { return 0; }' | \
+        $(CLANG) -fsanitize=thread -fopenmp -x c - -o build/.tsan 2>/dev/null
+no_tsan   := tsan echo skip tsan $(CLANG) with its thread sanitizer and OpenMP is not installed
+
+.PHONY: test
+test: ## everything: packages, build, all tests, also under the sanitizers, lint
+	@sh scripts/bootstrap test
+	@mkdir -p build
+	@$(MAKE) $J --no-print-directory data tests-build
+	@$(SANITIZED) $J tests-build
+	@if $(have_tsan); then $(RACES) $J tests-build; fi
+	@{ $(SANITIZED) -s jobs; \
+	   if $(have_tsan); then $(RACES) -s jobs; else echo '$(no_tsan)'; fi; \
+	   $(MAKE) --no-print-directory -s jobs; \
+	   echo $(LINT_JOB); } | V=$V sh tests/run.sh
+
+.PHONY: unit golden cli faults corpus rehearsal interop lint asan tsan
+unit: data $(UNIT) ## unit tests
+	$(call run,$(call c_jobs,$(UNIT)))
+golden: data $(GOLDEN) ## tests against golden data
+	$(call run,$(call c_jobs,$(GOLDEN)))
+cli: data $(TOOLS) ## the commands: exact output and exit codes
+	$(call run,$(call sh_jobs,$(CLI)))
+faults: data $(FAULTS) ## failing calls, failing memory, power loss
+	$(call run,$(call c_jobs,$(FAULTS)))
+corpus: $(REPLAY) ## inputs of the fuzzers, replayed
+	$(call run,$(replay_jobs))
+rehearsal: data $(TOOLS) ## the recipes, on the nano model
+	$(call run,$(call sh_jobs,$(REHEARSAL)))
+interop: data $(TOOLS) ## against other programs, where they are installed
+	$(call run,$(call sh_jobs,$(INTEROP)))
+lint: $(TOOLS) ## layering, headers, format, lengths, help texts
+	$(call run,$(LINT_JOB))
+asan: ## all tests under the address and undefined-behaviour sanitizers
+	@$(SANITIZED) $J data tests-build
+	@$(SANITIZED) -s jobs | V=$V sh tests/run.sh
+tsan: ## threaded tests under clang's thread sanitizer
+	@$(RACES) $J tests-build
+	@$(RACES) -s jobs | V=$V sh tests/run.sh
+
+.PHONY: bench
+bench: data $(TOOLS) $(BENCH) ## measure speed
+	@set -e; for b in $(BENCH); do echo "== $$b"; $(V_ENV) $$b; done
+
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)
+FUZZ_B     := build/san-fuzzer-no-link-address-undefined-$(notdir $(CLANG))
+.PHONY: fuzz fuzz-build
+fuzz: ## every fuzz target for FUZZ_SECONDS (60)
+	@$(MAKE) $J --no-print-directory $(FUZZ_FLAGS) fuzz-build
+	@set -e; for t in $(FUZZ); do echo "== $$t"; mkdir -p build/fuzz/$$t; \
+	  $(FUZZ_B)/tests/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	    -artifact_prefix=build/fuzz/$$t- build/fuzz/$$t tests/fuzz/corpus/$$t; done
+fuzz-build: $(FUZZ:%=$B/tests/fuzz/fuzz_%)
+$B/tests/fuzz/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/libprep.a
+	$(call link,-fsanitize=fuzzer)
+
+# ---- the rest ----
+
+.PHONY: demo
+demo: ## prune the bundled nano model, stitch its MTP layer, look at the result
+	@sh scripts/bootstrap
+	@$(MAKE) $J --no-print-directory all data
+	@sh scripts/demo $B/bin $(DATA) build/demo
+
+MAN := $(TOOLS:$B/bin/%=$B/man/%.1)
+$B/man/%.1: $B/bin/%
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  LD    $@")
-	$Q$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -lcmocka -o $@
+	@$< --help-man >$@
+.PHONY: man install
+man: $(MAN) ## man pages into build/release/man
+PREFIX ?= /usr/local
+install: all man ## tools and man pages into $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(MAN) $(DESTDIR)$(PREFIX)/share/man/man1
 
-.PHONY: tests-build
-tests-build: $(UNIT)
-
-.PHONY: config
+.PHONY: config format clean help
 config: ## what was found on this machine
 	@echo "compiler   $(CC): $$($(CC) --version 2>/dev/null | head -n 1)"
 	@echo "variant    $B"
-	@for p in $(PKGS) cmocka; do printf '%-10s %s\n' $$p "$$(pkg-config --modversion $$p 2>/dev/null || echo missing)"; done
-
-.PHONY: clean
+	@for p in $(PKGS) cmocka; do \
+	  printf '%-10s %s\n' $$p "$$(pkg-config --modversion $$p 2>/dev/null || echo missing)"; done
+	@mkdir -p build; if $(have_tsan); then echo "races      $(CLANG)"; else echo "races      no"; fi
+format: ## format every source file
+	clang-format -i $$(git ls-files '*.[ch]')
 clean: ## remove build/
 	rm -rf build
-
-.PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-
--include $(shell find build -name '*.d' 2>/dev/null)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -4,17 +4,16 @@
  *
  * A tool describes itself in a const struct cli_program with one table of options; parsing,
  * --help and the man page (--help-man) come from it. stdout carries results only; messages and
- * progress go to stderr. A tool's main is
+ * progress go to stderr. A tool is
  *
- *     struct options o = {.keep = 0};
- *     struct cli cli;
- *     int rc = cli_init(&cli, &program, &o, argc, argv);
- *     if (rc != CLI_RUN)
- *         return rc;
- *     ... work, filling a report and an error ...
- *     rc = cli_finish(&cli, &report, &err);
- *     cli_fini(&cli);
- *     return rc;
+ *     static int run(struct cli *cli, const void *options, struct report *report,
+ *                    struct prep_error *err);
+ *
+ *     int main(int argc, char **argv)
+ *     {
+ *         struct options o = {.keep = 0};
+ *         return cli_main(&program, &o, run, argc, argv);
+ *     }
  *
  * Units      sizes are bytes: 64M = 64 * 2^20 = 64MiB, 64MB = 64 * 10^6, no unit = bytes
  * Ownership  parsed texts and lists point into argv and live until cli_fini()
@@ -141,6 +140,14 @@ int cli_init(struct cli *cli, const struct cli_program *program, void *options, 
 int cli_init_on(struct cli *cli, const struct cli_program *program, void *options, int argc,
                 char **argv, const struct cli_host *host);
 void cli_fini(struct cli *cli);
+
+/* The work of a tool: 0, or -1 with err set. What it prints goes to cli->host.out. */
+typedef int (*cli_run_fn)(struct cli *cli, const void *options, struct report *report,
+                          struct prep_error *err);
+
+/* Parse, run, report: the whole of a tool's main(). Returns the exit code. */
+int cli_main(const struct cli_program *program, void *options, cli_run_fn run, int argc,
+             char **argv);
 
 /*
  * The one way out: clears progress, prints warnings and the error on stderr and, with --json,

@@ -251,3 +251,21 @@ int cli_report(struct cli *cli, const struct report *report)
     const struct prep_error none = PREP_ERROR_INIT;
     return cli_finish(cli, report, &none);
 }
+
+int cli_main(const struct cli_program *program, void *options, cli_run_fn run, int argc,
+             char **argv)
+{
+    struct cli cli;
+    int rc = cli_init(&cli, program, options, argc, argv);
+    if (rc != CLI_RUN)
+        return rc;
+    struct report report;
+    struct prep_error err = PREP_ERROR_INIT;
+    report_init(&report);
+    if (run(&cli, options, &report, &err) && err.code == PREP_OK)
+        prep_fail(&err, PREP_EBUG, "failed without saying why");
+    rc = cli_finish(&cli, &report, &err);
+    report_fini(&report);
+    cli_fini(&cli);
+    return rc;
+}

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "libprep/base/json.h"
 
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,14 +34,6 @@ struct parser {
     int depth;
 };
 
-static size_t line_of(const char *text, size_t at)
-{
-    size_t line = 1;
-    for (size_t i = 0; i < at; i++)
-        line += text[i] == '\n';
-    return line;
-}
-
 static const char *fault(const struct parser *p, const char *at, const char *tag, const char *want)
 {
     char found[24] = "the end";
@@ -52,7 +43,7 @@ static const char *fault(const struct parser *p, const char *at, const char *tag
     }
     size_t offset = (size_t)(at - p->text);
     prep_fail_tag(p->err, PREP_EDATA, tag, "%s: byte %zu (line %zu): found %s, want %s", p->name,
-                  offset, line_of(p->text, offset), found, want);
+                  offset, json_line(p->text, offset), found, want);
     return NULL;
 }
 
@@ -175,17 +166,12 @@ static const char *parse_string(struct parser *p, const char *s)
     return s + 1;
 }
 
-static inline int is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* At least one digit. */
 static const char *scan_digits(const struct parser *p, const char *s)
 {
-    if (s == p->end || !is_digit(*s))
+    if (s == p->end || !is_json_digit(*s))
         return fault(p, s, "JSON", "a digit");
-    while (s < p->end && is_digit(*s))
+    while (s < p->end && is_json_digit(*s))
         s++;
     return s;
 }
@@ -259,7 +245,7 @@ static int duplicate(const struct parser *p, uint32_t key)
     return prep_fail_tag(
         p->err, PREP_EDATA, "JSON_DUPLICATE_KEY",
         "%s: byte %u (line %zu): key %.*s%s appears twice in one object, want once", p->name,
-        k->start, line_of(p->text, k->start), n > 120 ? 120 : (int)n, p->text + k->start,
+        k->start, json_line(p->text, k->start), n > 120 ? 120 : (int)n, p->text + k->start,
         n > 120 ? "..." : "");
 }
 
@@ -440,7 +426,7 @@ static const char *parse_value(struct parser *p, const char *s)
     case 'n':
         return parse_word(p, s, "null", JSON_NULL);
     default:
-        if (*s == '-' || is_digit(*s))
+        if (*s == '-' || is_json_digit(*s))
             return parse_number(p, s);
         return fault(p, s, "JSON", "a value");
     }
@@ -493,132 +479,4 @@ void json_free(struct json *doc)
 {
     free(doc->nodes);
     *doc = (struct json){0};
-}
-
-/* Access */
-
-size_t json_count(const struct json *d, uint32_t node)
-{
-    size_t n = 0;
-    for (uint32_t i = json_first(d, node); i != JSON_NONE; i = d->nodes[i].next)
-        n++;
-    return d->nodes[node].type == JSON_OBJECT ? n / 2 : n;
-}
-
-int json_equal(const struct json *d, uint32_t node, const char *s)
-{
-    const struct json_node *k = &d->nodes[node];
-    if (k->type != JSON_STRING)
-        return 0;
-    size_t n = strlen(s);
-    if (!k->escaped)
-        return k->end - k->start - 2 == n && memcmp(d->text + k->start + 1, s, n) == 0;
-    struct json_reader u = reader_of(d->text, k);
-    for (size_t i = 0; i < n; i++)
-        if (json_next_byte(&u) != (unsigned char)s[i])
-            return 0;
-    return json_next_byte(&u) < 0;
-}
-
-uint32_t json_get(const struct json *d, uint32_t object, const char *key)
-{
-    if (d->nodes[object].type != JSON_OBJECT)
-        return JSON_NONE;
-    for (uint32_t k = json_first(d, object); k != JSON_NONE;) {
-        uint32_t value = d->nodes[k].next;
-        if (json_equal(d, k, key))
-            return value;
-        k = d->nodes[value].next;
-    }
-    return JSON_NONE;
-}
-
-size_t json_decode(const struct json *d, uint32_t node, char *out)
-{
-    const struct json_node *k = &d->nodes[node];
-    const char *s = d->text + k->start + 1, *end = d->text + k->end - 1;
-    if (k->escaped)
-        return json_unescape(s, end, out);
-    memcpy(out, s, (size_t)(end - s));
-    return (size_t)(end - s);
-}
-
-char *json_string(const struct json *d, uint32_t node, struct arena *arena, size_t *n,
-                  struct prep_error *err)
-{
-    const struct json_node *k = &d->nodes[node];
-    if (k->type != JSON_STRING) {
-        prep_fail(err, PREP_EBUG, "%s: byte %u: asked for a string", d->name, k->start);
-        return NULL;
-    }
-    char *out = arena_alloc(arena, k->end - k->start - 1, err);
-    if (!out)
-        return NULL;
-    size_t len = json_decode(d, node, out);
-    out[len] = 0;
-    if (n)
-        *n = len;
-    return out;
-}
-
-/* Digits up to the end of the token; -1 on any other byte and beyond 64 bits. */
-static int magnitude(const char *s, const char *end, uint64_t *v)
-{
-    *v = 0;
-    for (; s < end; s++) {
-        if (!is_digit(*s) || prep_mul(v, *v, 10) || prep_add(v, *v, (uint64_t)(*s - '0')))
-            return -1;
-    }
-    return 0;
-}
-
-int json_u64(const struct json *d, uint32_t node, uint64_t *v)
-{
-    const struct json_node *k = &d->nodes[node];
-    uint64_t u;
-    if (k->type != JSON_NUMBER || magnitude(d->text + k->start, d->text + k->end, &u))
-        return -1;
-    *v = u;
-    return 0;
-}
-
-int json_i64(const struct json *d, uint32_t node, int64_t *v)
-{
-    const struct json_node *k = &d->nodes[node];
-    uint64_t u;
-    if (k->type != JSON_NUMBER)
-        return -1;
-    unsigned minus = d->text[k->start] == '-';
-    if (magnitude(d->text + k->start + minus, d->text + k->end, &u) ||
-        u > (uint64_t)INT64_MAX + minus)
-        return -1;
-    *v = (int64_t)(minus ? 0 - u : u);
-    return 0;
-}
-
-int json_f64(const struct json *d, uint32_t node, double *v)
-{
-    const struct json_node *k = &d->nodes[node];
-    if (k->type != JSON_NUMBER)
-        return -1;
-    /* A byte that is no part of a number follows every token, except at the very end. */
-    const char *s = d->text + k->start;
-    char *copy = NULL;
-    if (k->end == d->n)
-        s = copy = strndup(s, k->end - k->start);
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    int rc = s && c ? 0 : -1;
-    if (!rc)
-        *v = strtod_l(s, NULL, c);
-    if (c)
-        freelocale(c);
-    free(copy);
-    return rc;
-}
-
-const char *json_where(const struct json *d, uint32_t node, char *buf, size_t size)
-{
-    size_t at = d->nodes[node].start;
-    snprintf(buf, size, "%s: byte %zu (line %zu)", d->name, at, line_of(d->text, at));
-    return buf;
 }

@@ -3,6 +3,14 @@
 
 #include <string.h>
 
+size_t json_line(const char *text, size_t at)
+{
+    size_t line = 1;
+    for (size_t i = 0; i < at; i++)
+        line += text[i] == '\n';
+    return line;
+}
+
 /* Unicode, table 3-7: only the second byte has bounds of its own. */
 size_t utf8_length(const char *s, const char *end)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * json_text.h - the inside of JSON strings: UTF-8, escapes, decoding. For json*.c only.
+ * json_text.h - places, UTF-8, escapes, decoding. For json*.c only.
  *
  * Ownership  texts are borrowed, none needs a NUL
  * Errors     told by the return value
@@ -15,6 +15,14 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+static inline int is_json_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* The line, from 1, of a byte of the text. */
+size_t json_line(const char *text, size_t at);
 
 /* Bytes (2 to 4) of the well-formed UTF-8 sequence at s, or 0; s < end. */
 size_t utf8_length(const char *s, const char *end);

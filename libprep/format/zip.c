@@ -245,9 +245,9 @@ static int local_field_fits(uint32_t local, uint64_t central, unsigned flags)
 /* Find the data behind the local header, and see that both headers tell the same story. */
 static int locate(const struct walk *w, const struct central *c, struct span *data)
 {
-    const unsigned char *p = w->file.p + c->at;
     uint64_t limit = w->dir.offset;
     int name_n = (int)c->name_n;
+    const unsigned char *p = w->file.p + (c->at < limit ? c->at : 0);
     if (c->at > limit || limit - c->at < LOCAL_BYTES || load_le32(p) != SIG_LOCAL)
         return corrupt(w->err, "%s: %.*s: want a local header at byte %llu", w->path, name_n,
                        c->name, (unsigned long long)c->at);

@@ -9,10 +9,18 @@
 #include "libprep/format/hf_index.h"
 #include "libprep/store/hub.h"
 
-enum { SHOWN = 200 };
+/* Headers are read and merged BATCH shards at a time, so that their tables never all exist. */
+enum { SHOWN = 200, BATCH = 32 };
 
 /* What "small" means in checkpoint_read_file(). */
 static const uint64_t max_small_file = 1u << 30;
+
+/* The result of one task. */
+struct shard {
+    struct safetensors st;
+    struct io_stat stat;
+    struct arena arena;
+};
 
 /* A checkpoint while it is being opened. */
 struct opening {
@@ -23,15 +31,10 @@ struct opening {
     struct hf_index index; /* zero when there is none */
     const char *index_path;
     const char **shards; /* names, sorted */
-    struct shard *read;
+    struct shard batch[BATCH];
+    size_t first; /* shard of batch[0] */
+    size_t cap_tensors;
     struct arena scratch;
-};
-
-/* The result of one task. */
-struct shard {
-    struct safetensors st;
-    struct io_stat stat;
-    struct arena arena;
 };
 
 static int by_name(const void *key, const void *item)
@@ -141,11 +144,11 @@ static int read_shard(size_t i, void *arg, struct prep_error *err)
 {
     struct opening *o = arg;
     const struct io *io = o->c->io;
-    struct shard *s = &o->read[i];
-    const char *path = o->c->files[i].path;
+    struct shard *s = &o->batch[i];
+    const char *path = o->c->files[o->first + i].path;
     int fd = -1;
     if (io_open_read(io, path, &fd, &s->stat, err))
-        return shard_fault(o, o->shards[i], err);
+        return shard_fault(o, o->shards[o->first + i], err);
     int rc = safetensors_read(&s->st, io, fd, s->stat.size, path, &s->arena, err);
     io_close_read(io, fd);
     return rc;
@@ -164,33 +167,7 @@ static void set_file(struct source_file *f, const char *name, const char *path,
     };
 }
 
-static int read_headers(struct opening *o, struct prep_error *err)
-{
-    struct checkpoint *c = o->c;
-    o->read = arena_calloc(&o->scratch, c->n_shards, sizeof *o->read, err);
-    /* Other files of the folder follow the shards. */
-    c->files = arena_calloc(&c->arena, c->n_shards + o->n_listing, sizeof *c->files, err);
-    if (!o->read || !c->files)
-        return -1;
-    for (size_t i = 0; i < c->n_shards; i++) {
-        c->files[i].path = io_join(&c->arena, c->dir, o->shards[i], err);
-        if (!c->files[i].path)
-            return -1;
-    }
-    if (prep_parallel_for(c->n_shards, 0, read_shard, o, err))
-        return -1;
-    for (size_t i = 0; i < c->n_shards; i++) {
-        struct source_file *f = &c->files[i];
-        set_file(f, strrchr(f->path, '/') + 1, f->path, &o->read[i].stat);
-        f->header_hi = o->read[i].st.header_hash.hi;
-        f->header_lo = o->read[i].st.header_hash.lo;
-        c->n_tensors += o->read[i].st.n_tensors;
-    }
-    c->n_files = c->n_shards;
-    return 0;
-}
-
-static void warn_header(struct opening *o, size_t i)
+static void warn_header(const struct opening *o, const struct shard *s, const char *path)
 {
     static const struct {
         unsigned bit;
@@ -205,8 +182,8 @@ static void warn_header(struct opening *o, size_t i)
         {SAFETENSORS_UNKNOWN_FIELD, "UNKNOWN_FIELD", "an entry has a field that means nothing"},
     };
     for (size_t k = 0; k < sizeof lints / sizeof *lints; k++)
-        if (o->read[i].st.lint & lints[k].bit)
-            report_warn(o->report, lints[k].tag, "%s: %s", o->c->files[i].path, lints[k].text);
+        if (s->st.lint & lints[k].bit)
+            report_warn(o->report, lints[k].tag, "%s: %s", path, lints[k].text);
 }
 
 /* The table of tensors */
@@ -219,53 +196,93 @@ static int stored_twice(const struct checkpoint *c, const char *name, uint32_t f
                          name, c->files[first].name, c->files[second].name);
 }
 
-/* Move the tensors of shard i behind the n so far; its own memory goes at once. */
-static int take_shard(struct opening *o, size_t i, size_t *n, struct prep_error *err)
+/* Room for n more tensors; the index tells how many there should be. */
+static int reserve(struct opening *o, size_t n, struct prep_error *err)
 {
     struct checkpoint *c = o->c;
-    struct shard *s = &o->read[i];
+    size_t cap = c->n_tensors + n;
+    if (cap <= o->cap_tensors)
+        return 0;
+    if (cap < o->index.n_entries)
+        cap = o->index.n_entries;
+    if (cap >= NAME_NONE)
+        return prep_fail(err, PREP_EUNSUP, "%s: has %zu tensors, want fewer than 2^32", c->dir,
+                         cap);
+    struct checkpoint_tensor *t = realloc(c->tensors, cap * sizeof *t);
+    if (!t)
+        return prep_fail(err, PREP_ENOMEM, "%s: out of memory for %zu tensors", c->dir, cap);
+    c->tensors = t;
+    o->cap_tensors = cap;
+    return c->names.cap ? 0 : name_table_init(&c->names, cap, err);
+}
+
+/* Copy the tensors of a shard, names packed, into the table of the checkpoint. */
+static int take_tensors(struct opening *o, const struct safetensors *st, uint32_t file,
+                        struct prep_error *err)
+{
+    struct checkpoint *c = o->c;
     size_t bytes = 0;
-    for (size_t k = 0; k < s->st.n_tensors; k++)
-        bytes += strlen(s->st.tensors[k].name) + 1;
+    for (size_t k = 0; k < st->n_tensors; k++)
+        bytes += strlen(st->tensors[k].name) + 1;
     char *names = arena_alloc(&c->arena, bytes, err);
-    if (!names)
+    if (!names || reserve(o, st->n_tensors, err))
         return -1;
-    for (size_t k = 0; k < s->st.n_tensors; k++) {
-        struct checkpoint_tensor *t = &c->tensors[*n];
-        size_t length = strlen(s->st.tensors[k].name);
+    for (size_t k = 0; k < st->n_tensors; k++) {
+        struct checkpoint_tensor *t = &c->tensors[c->n_tensors];
+        size_t n = strlen(st->tensors[k].name);
         uint32_t old;
-        t->info = s->st.tensors[k];
-        t->file = (uint32_t)i;
-        t->info.name = memcpy(names, t->info.name, length + 1);
-        names += length + 1;
+        *t = (struct checkpoint_tensor){.info = st->tensors[k], .file = file};
+        t->info.name = memcpy(names, t->info.name, n + 1);
+        names += n + 1;
         if (prep_add(&c->tensor_bytes, c->tensor_bytes, t->info.bytes))
             return prep_fail_tag(err, PREP_EDATA, "OVERFLOW", "%s: has more than 2^64 bytes",
                                  c->dir);
-        if (name_table_add(&c->names, t->info.name, length, (uint32_t)*n, &old, err))
+        if (name_table_add(&c->names, t->info.name, n, (uint32_t)c->n_tensors, &old, err))
             return -1;
         if (old != NAME_NONE)
-            return stored_twice(c, t->info.name, c->tensors[old].file, t->file, err);
-        (*n)++;
+            return stored_twice(c, t->info.name, c->tensors[old].file, file, err);
+        c->n_tensors++;
     }
-    arena_fini(&s->arena);
     return 0;
 }
 
-static int build_table(struct opening *o, struct prep_error *err)
+static int read_batch(struct opening *o, size_t n, struct prep_error *err)
 {
     struct checkpoint *c = o->c;
-    size_t n = 0;
-    if (c->n_tensors >= NAME_NONE)
-        return prep_fail(err, PREP_EUNSUP, "%s: has %zu tensors, want fewer than 2^32", c->dir,
-                         c->n_tensors);
-    c->tensors = arena_calloc(&c->arena, c->n_tensors, sizeof *c->tensors, err);
-    if (!c->tensors || name_table_init(&c->names, c->n_tensors, err))
+    if (prep_parallel_for(n, 0, read_shard, o, err))
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        struct source_file *f = &c->files[o->first + i];
+        struct shard *s = &o->batch[i];
+        set_file(f, o->shards[o->first + i], f->path, &s->stat);
+        f->header_hi = s->st.header_hash.hi;
+        f->header_lo = s->st.header_hash.lo;
+        warn_header(o, s, f->path);
+        if (take_tensors(o, &s->st, (uint32_t)(o->first + i), err))
+            return -1;
+        arena_reset(&s->arena);
+    }
+    return 0;
+}
+
+static int read_shards(struct opening *o, struct prep_error *err)
+{
+    struct checkpoint *c = o->c;
+    /* Other files of the folder follow the shards. */
+    c->files = arena_calloc(&c->arena, c->n_shards + o->n_listing, sizeof *c->files, err);
+    if (!c->files)
         return -1;
     for (size_t i = 0; i < c->n_shards; i++) {
-        warn_header(o, i);
-        if (take_shard(o, i, &n, err))
+        c->files[i].path = io_join(&c->arena, c->dir, o->shards[i], err);
+        if (!c->files[i].path)
             return -1;
     }
+    for (; o->first < c->n_shards; o->first += BATCH) {
+        size_t left = c->n_shards - o->first;
+        if (read_batch(o, left < BATCH ? left : BATCH, err))
+            return -1;
+    }
+    c->n_files = c->n_shards;
     return 0;
 }
 
@@ -429,7 +446,7 @@ static int open_folder(struct opening *o, const char *path, struct prep_error *e
     struct checkpoint *c = o->c;
     if (hub_resolve(c->io, path, &c->arena, &c->dir, &c->revision, err) ||
         io_list_sorted(c->io, c->dir, &o->scratch, &o->listing, &o->n_listing, err) ||
-        find_shards(o, err) || read_headers(o, err) || build_table(o, err))
+        find_shards(o, err) || read_shards(o, err))
         return -1;
     if (!c->single_file) {
         if (check_index(o, err))
@@ -451,8 +468,8 @@ int checkpoint_open(struct checkpoint **ckpt, const struct io *io, const char *p
     struct opening o = {.c = c, .report = report};
     arena_init(&o.scratch, 0);
     int rc = open_folder(&o, path, err);
-    for (size_t i = 0; o.read && i < c->n_shards; i++)
-        arena_fini(&o.read[i].arena);
+    for (size_t i = 0; i < BATCH; i++)
+        arena_fini(&o.batch[i].arena);
     hf_index_free(&o.index);
     arena_fini(&o.scratch);
     if (rc) {
@@ -468,6 +485,7 @@ void checkpoint_close(struct checkpoint *c)
     if (!c)
         return;
     name_table_free(&c->names);
+    free(c->tensors);
     arena_fini(&c->arena);
     free(c);
 }

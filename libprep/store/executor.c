@@ -125,6 +125,8 @@ static int check_space(const struct plan *plan, const struct exec_options *opt,
                              ? opt->dir
                              : parent_folder(opt, buf, sizeof buf);
     int sys = opt->io->free_space(opt->io->self, folder, &room);
+    if (sys == -ENOENT)
+        return prep_fail(err, PREP_ECREATE, "%s: no such folder; create it first", folder);
     if (sys < 0)
         return io_fail_create(err, -sys, folder, "look for room in");
     if (missing > room)
@@ -301,35 +303,49 @@ static int count_parts(struct run *r, struct prep_error *err)
     return 0;
 }
 
+static int read_part(struct run *r, int part, struct journal *j, struct prep_error *err)
+{
+    char name[NAME_BYTES], path[EXEC_PATH_BYTES];
+    part_name(name, part, r->opt.n_parts, "journal");
+    if (exec_path(path, sizeof path, r->state, name, "", err))
+        return -1;
+    if (journal_read(j, r->opt.io, path, r->plan->key, r->plan->n_files, r->plan->n_tensors, err))
+        return prep_note(err, "part %d of %d", part, r->opt.n_parts);
+    return 0;
+}
+
+/* All parts must be there and of this plan before a journal of our own claims the folder. */
+static int check_parts(struct run *r, struct prep_error *err)
+{
+    if (count_parts(r, err))
+        return -1;
+    for (int part = 0; part < r->opt.n_parts; part++) {
+        struct journal j = {0};
+        int rc = read_part(r, part, &j, err);
+        journal_close(&j);
+        if (rc)
+            return -1;
+    }
+    return 0;
+}
+
 /* Take over what part i says of its files; every one of them must be whole. */
 static int adopt_part(struct run *r, int part, struct prep_error *err)
 {
-    char name[NAME_BYTES], path[EXEC_PATH_BYTES];
     struct journal j = {0};
-    int rc = -1;
-    part_name(name, part, r->opt.n_parts, "journal");
-    if (exec_path(path, sizeof path, r->state, name, "", err) ||
-        journal_read(&j, r->opt.io, path, r->plan->key, r->plan->n_files, r->plan->n_tensors,
-                     err)) {
-        prep_note(err, "part %d of %d has not run", part, r->opt.n_parts);
-        goto out;
-    }
-    for (size_t i = (size_t)part; i < r->plan->n_files; i += (size_t)r->opt.n_parts) {
+    int rc = read_part(r, part, &j, err);
+    for (size_t i = (size_t)part; i < r->plan->n_files && !rc; i += (size_t)r->opt.n_parts) {
         const struct plan_file *f = &r->plan->files[i];
         if (f->stage > PLAN_SIDECAR)
             break;
-        if (!j.files[i].complete) {
-            prep_fail_tag(err, PREP_EDATA, "PART_INCOMPLETE",
-                          "part %d of %d: %s is not finished; run that part again", part,
-                          r->opt.n_parts, f->name);
-            goto out;
-        }
+        if (!j.files[i].complete)
+            rc = prep_fail_tag(err, PREP_EDATA, "PART_INCOMPLETE",
+                               "part %d of %d: %s is not finished; run that part again", part,
+                               r->opt.n_parts, f->name);
         r->journal.files[i] = j.files[i];
         memcpy(r->journal.tensors + f->first_tensor, j.tensors + f->first_tensor,
                f->n_tensors * sizeof *j.tensors);
     }
-    rc = 0;
-out:
     journal_close(&j);
     return rc;
 }
@@ -540,7 +556,7 @@ static int run_all(struct run *r, struct exec_result *result, struct prep_error 
         result->finished = tidied > 0;
         return tidied < 0 ? -1 : 0;
     }
-    if (open_state(r, err) || (opt->assemble && count_parts(r, err)))
+    if ((opt->assemble && check_parts(r, err)) || open_state(r, err))
         return -1;
     result->resumed = r->journal.resumed;
     for (int part = 0; opt->assemble && part < opt->n_parts; part++)

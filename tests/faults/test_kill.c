@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reap-prune on the rand32 checkpoint, killed at random moments.
+ *
+ * Each trial starts the real program in a process of its own, kills it after a random time, looks
+ * at what it left, and starts it again until it ends by itself: the folder must then be the one
+ * an undisturbed run writes. PREP_BIN names the folder of the tools.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/support/support.h"
+
+enum { TRIALS = 200 };
+
+static const char *tool(void)
+{
+    const char *bin = getenv("PREP_BIN");
+    return test_path("%s/reap-prune", bin ? bin : "build/release/bin");
+}
+
+/* The same request each time; records are made as often as possible. */
+static pid_t start(const char *out, const char *log)
+{
+    const char *data = test_path("%s/observations/rand32", test_data());
+    const char *argv[] = {tool(),
+                          test_path("%s/checkpoint", data),
+                          "-q",
+                          "-j2",
+                          "--obs",
+                          test_path("%s/run-a.obs.safetensors", data),
+                          "--obs",
+                          test_path("%s/run-b.obs.safetensors", data),
+                          "--keep",
+                          "24",
+                          "--max-shard-size",
+                          "200000",
+                          "--sync-every",
+                          "4096",
+                          out,
+                          NULL};
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+        dup2(fd, 1);
+        dup2(fd, 2);
+        execv(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    return pid;
+}
+
+static int finish(pid_t pid)
+{
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    return status;
+}
+
+static void run_to_the_end(const char *out, const char *log)
+{
+    int status = finish(start(out, log));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        struct test_bytes text = test_read(log);
+        fail_msg("status %d: %s", status, (char *)text.p);
+    }
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t timed_run(const char *out, const char *log)
+{
+    uint64_t begin = now_ns();
+    run_to_the_end(out, log);
+    return now_ns() - begin;
+}
+
+static void sleep_ns(uint64_t ns)
+{
+    struct timespec wait = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    nanosleep(&wait, NULL);
+}
+
+/* Every file under a final name must be the undisturbed run's, whole. */
+static void expect_sound(const char *out, const char *want, int trial)
+{
+    DIR *d = opendir(want);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        const char *path = test_path("%s/%s", out, e->d_name);
+        if (e->d_name[0] == '.' || !test_exists(path))
+            continue;
+        struct test_bytes got = test_read(path);
+        struct test_bytes whole = test_read(test_path("%s/%s", want, e->d_name));
+        if (got.n != whole.n || memcmp(got.p, whole.p, got.n) != 0)
+            fail_msg("trial %d left %s with other bytes", trial, e->d_name);
+        free(got.p);
+        free(whole.p);
+    }
+    closedir(d);
+}
+
+static void goes_on_after_200_kills_at_random_moments(void **state)
+{
+    (void)state;
+    struct test_random rnd;
+    test_random_init(&rnd);
+    const char *dir = test_temp_dir();
+    const char *want = test_path("%s/want", dir), *log = test_path("%s/log", dir);
+    uint64_t usual = timed_run(want, log);
+    int killed = 0;
+    for (int trial = 0; trial < TRIALS; trial++) {
+        const char *out = test_path("%s/out-%d", dir, trial);
+        pid_t pid = start(out, log);
+        sleep_ns(test_random_below(&rnd, usual));
+        kill(pid, SIGKILL);
+        int status = finish(pid);
+        killed += WIFSIGNALED(status);
+        expect_sound(out, want, trial);
+        if (WIFSIGNALED(status) && (!test_exists(test_path("%s/prep-manifest.json", out)) ||
+                                    test_exists(test_path("%s/.prep", out))))
+            run_to_the_end(out, log);
+        const char *fault = test_folder_difference(out, want, NULL);
+        if (fault)
+            fail_msg("trial %d: %s", trial, fault);
+        test_remove_tree(out);
+    }
+    /* Most trials must have been kills, or nothing was tested. */
+    assert_true(killed > TRIALS / 2);
+}
+
+static void stops_on_sigterm_with_75_and_goes_on(void **state)
+{
+    (void)state;
+    const char *dir = test_temp_dir();
+    const char *want = test_path("%s/want", dir), *log = test_path("%s/log", dir);
+    uint64_t usual = timed_run(want, log);
+    int stopped = 0;
+    for (int trial = 0; trial < 30; trial++) {
+        const char *out = test_path("%s/out-%d", dir, trial);
+        pid_t pid = start(out, log);
+        sleep_ns(usual * (uint64_t)(trial + 1) / 31);
+        kill(pid, SIGTERM);
+        int status = finish(pid);
+        /* Before the handler is set, SIGTERM ends it like any program. */
+        if (WIFSIGNALED(status))
+            assert_int_equal(WTERMSIG(status), SIGTERM);
+        else
+            assert_true(WEXITSTATUS(status) == 75 || WEXITSTATUS(status) == 0);
+        stopped += WIFEXITED(status) && WEXITSTATUS(status) == 75;
+        if (WIFSIGNALED(status) || WEXITSTATUS(status) == 75)
+            run_to_the_end(out, log);
+        assert_null(test_folder_difference(out, want, NULL));
+        test_remove_tree(out);
+    }
+    assert_true(stopped > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(goes_on_after_200_kills_at_random_moments),
+        cmocka_unit_test(stops_on_sigterm_with_75_and_goes_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
