@@ -375,13 +375,12 @@ static int open_folder(struct opener *o)
     return m.blocks && !m.weights ? open_observation(o) : open_checkpoint(o);
 }
 
-static void warn_faults(struct opener *o)
+void inspect_warn_faults(const struct inspected *it, struct report *report)
 {
-    const struct prep_error *faults[] = {&o->it->config_fault, &o->it->map_fault,
-                                         &o->it->manifest_fault};
+    const struct prep_error *faults[] = {&it->config_fault, &it->map_fault, &it->manifest_fault};
     for (int i = 0; i < 3; i++)
         if (faults[i]->code != PREP_OK)
-            report_warn(o->report, faults[i]->tag, "%s", faults[i]->msg);
+            report_warn(report, faults[i]->tag, "%s", faults[i]->msg);
 }
 
 int inspect_open(struct inspected *it, const struct io *io, const char *path, struct report *report,
@@ -400,8 +399,6 @@ int inspect_open(struct inspected *it, const struct io *io, const char *path, st
         rc = open_file(&o, st.size);
     if (rc)
         inspect_close(it);
-    else
-        warn_faults(&o);
     return rc;
 }
 

@@ -74,6 +74,8 @@ struct inspected {
 PREP_MUST_CHECK int inspect_open(struct inspected *it, const struct io *io, const char *path,
                                  struct report *report, struct prep_error *err);
 void inspect_close(struct inspected *it); /* accepts a zeroed struct */
+/* The three faults as warnings. */
+void inspect_warn_faults(const struct inspected *it, struct report *report);
 
 const char *inspect_kind_name(enum inspect_kind kind); /* "checkpoint" */
 const char *inspect_role_name(enum role role);         /* "routed experts" */
