@@ -229,6 +229,8 @@ static int check_observation(struct job *j, struct prep_error *err)
     int *experts = arena_calloc(&j->arena, run->n_layers, sizeof *experts, err);
     if (!layers || !experts)
         return -1;
+    if (!run->n_layers)
+        fault(j, "OBS_LAYER_MISSING", j->it->path, "holds no layer with experts");
     for (size_t i = 0; i < run->n_layers; i++) {
         layers[i] = run->layers[i].layer;
         experts[i] = run->n_routed_experts ? run->n_routed_experts : run->layers[i].n_experts;
