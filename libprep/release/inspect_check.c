@@ -148,6 +148,15 @@ static void compare_file_hashes(struct job *j, const struct file_hash *files)
     }
 }
 
+/* A run may have been told not to hash. */
+static int has_hashes(const struct manifest *m)
+{
+    for (size_t i = 0; i < m->n_files; i++)
+        if (m->files[i].sha256)
+            return 1;
+    return 0;
+}
+
 static void compare_tensor_hashes(struct job *j, const struct hash128 *tensors)
 {
     const struct checkpoint *c = j->it->ckpt;
@@ -181,6 +190,9 @@ static int check_data(struct job *j, struct prep_error *err)
                      " to hold the bytes against");
         return 0;
     }
+    if (!has_hashes(&j->it->manifest))
+        findings_add(j->out, FINDING_WARNING, "NO_HASHES", EXEC_MANIFEST,
+                     "every file could be read, but the run that wrote them did not hash them");
     compare_file_hashes(j, files);
     compare_tensor_hashes(j, tensors);
     return 0;

@@ -37,7 +37,7 @@ edit() # FILE SED-SCRIPT
 
 copy() # FOLDER: a fresh copy of the pruned checkpoint
 {
-    rm -rf "$T/$1"
+    rm -rf "${T:?}/$1"
     cp -r "$T/p24" "$T/$1"
     chmod -R u+w "$T/$1"
 }
@@ -167,9 +167,10 @@ expect_exit 64
 run prep-inspect diff "$N" "$N/config.json"
 expect_exit 64
 
-# shellcheck disable=SC2086 # a list of options
 begin 'everything it shows is JSON as well'
+# shellcheck disable=SC2086 # a list of options
 "$PREP_BIN/reap-prune" $SRC -q $OBS --keep 24 "$T/p24" >/dev/null 2>&1
+# shellcheck disable=SC2086
 "$PREP_BIN/reap-prune" "$T/p24" -q $OBS --keep 20 "$T/p20" >/dev/null 2>&1
 for f in "$N" "$SRC/model.safetensors.index.json" "$SRC/config.json" "$R/run-a" \
     "$R/run-b.obs.safetensors" "$T/p20/keep_map.json" "$T/p20/prep-manifest.json" "$T/p20"; do
@@ -201,6 +202,13 @@ run prep-inspect check --read-data "$SRC"
 expect_exit 0
 expect_stdout "NO_MANIFEST $SRC: every shard could be read, but there is no prep-manifest.json to hold the bytes against (warning)
 $SRC: checkpoint, no fault"
+
+begin 'a manifest without hashes is said to have none'
+# shellcheck disable=SC2086
+"$PREP_BIN/reap-prune" $SRC -q $OBS --keep 24 --no-hashes "$T/unhashed" >/dev/null 2>&1
+run prep-inspect check --read-data "$T/unhashed"
+expect_exit 0
+expect_stdout_like '^NO_HASHES prep-manifest.json: '
 
 begin 'a bit that turned over is found by reading the data, and only so'
 copy bit
