@@ -57,6 +57,7 @@ FUZZ     := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.c)
 REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
 CLI      := $(filter-out %/lib.sh,$(call sources,tests/cli/*.sh))
 REHEARSAL := $(call sources,tests/rehearsal/*.sh)
+FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
 TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify
@@ -140,11 +141,12 @@ replay_jobs = $(foreach t,$(REPLAY),$(call replay_job,$t))
 LINT_JOB := 'lint $(V_ENV) sh tests/lint/lint.sh'
 run    = @printf '%s\n' $(1) | V=$V sh tests/run.sh
 
-VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(UNIT) $(GOLDEN) \
-        $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
+VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
+        $(UNIT) $(GOLDEN) $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
 
 .PHONY: tests-build jobs
-tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(GOLDEN) $(FAULTS) $(REPLAY))
+tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(GOLDEN) $(FAULTS) $(REPLAY) \
+             $(if $(SAN),,$(FULL_SHAPE)))
 jobs:
 	@printf '%s\n' $(VARIANT_JOBS)
 
@@ -177,8 +179,8 @@ faults: data $(FAULTS) ## failing calls, failing memory, power loss
 	$(call run,$(call c_jobs,$(FAULTS)))
 corpus: $(REPLAY) ## inputs of the fuzzers, replayed
 	$(call run,$(replay_jobs))
-rehearsal: data $(TOOLS) ## the recipes, on the nano model
-	$(call run,$(call sh_jobs,$(REHEARSAL)))
+rehearsal: data $(TOOLS) $(FULL_SHAPE) ## the whole GLM-5.1 without a disk, the recipes on the nano model
+	$(call run,$(call c_jobs,$(FULL_SHAPE)) $(call sh_jobs,$(REHEARSAL)))
 interop: data $(TOOLS) ## against other programs, where they are installed
 	$(call run,$(call sh_jobs,$(INTEROP)))
 lint: $(TOOLS) ## layering, headers, format, lengths, help texts
