@@ -52,7 +52,7 @@ SUPPORT_OBJ := $(call objects,$(filter-out %/fault_alloc.c,$(call sources,tests/
 UNIT     := $(call programs,tests/unit/test_*.c)
 GOLDEN   := $(call programs,tests/golden/test_*.c)
 FAULTS   := $(call programs,tests/faults/test_*.c)
-BENCH    := $(call programs,tests/bench/bench_*.c)
+BENCH    := $(call programs,tests/bench/*.c)
 FUZZ     := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.c))
 REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
 CLI      := $(filter-out %/lib.sh,$(call sources,tests/cli/*.sh))
@@ -115,7 +115,7 @@ $B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o \
 $B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
 	$(call link)
 
-$B/tests/bench/%: $B/tests/bench/%.o $B/libprep.a
+$B/tests/bench/%: $B/tests/bench/%.o $B/libsupport.a $B/libprep.a
 	$(call link)
 
 $B/tests/%: $B/tests/%.o $B/libsupport.a $B/libcli.a $B/libprep.a
@@ -193,8 +193,12 @@ tsan: ## threaded tests under clang's thread sanitizer
 	@$(RACES) -s jobs | V=$V sh tests/run.sh
 
 .PHONY: bench
-bench: data $(TOOLS) $(BENCH) ## measure speed
-	@set -e; for b in $(BENCH); do echo "== $$b"; $(V_ENV) $$b; done
+bench: $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
+	@$B/tests/bench/bench_hash
+	@$B/tests/bench/bench_open
+	@$B/tests/bench/bench_open -e 1024
+	@$(V_ENV) sh tests/bench/bench_json.sh
+	@$(V_ENV) sh tests/bench/bench_prune.sh
 
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)
