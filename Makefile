@@ -58,9 +58,9 @@ REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
 CLI      := $(filter-out %/lib.sh,$(call sources,tests/cli/*.sh))
 REHEARSAL := $(call sources,tests/rehearsal/*.sh)
 FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
-INTEROP  := $(call sources,tests/interop/*.sh)
+INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
@@ -108,7 +108,8 @@ $B/tests/faults/%: $B/tests/faults/%.o $B/tests/support/fault_alloc.o $B/libsupp
                    $B/libprep.a
 	$(call link,$(WRAP),-lcmocka)
 
-$B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o $B/libprep.a
+$B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o \
+                       $B/tests/support/memory_io.o $B/libprep.a
 	$(call link)
 
 $B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
@@ -209,7 +210,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60)
 	  $(FUZZ_B)/tests/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
 	    -artifact_prefix=build/fuzz/$$t- build/fuzz/$$t tests/fuzz/corpus/$$t; done
 fuzz-build: $(FUZZ:%=$B/tests/fuzz/fuzz_%)
-$B/tests/fuzz/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/libprep.a
+$B/tests/fuzz/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/tests/support/memory_io.o $B/libprep.a
 	$(call link,-fsanitize=fuzzer)
 
 # ---- the rest ----

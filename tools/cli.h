@@ -97,9 +97,10 @@ struct cli_program {
     const char *name;        /* "reap-prune" */
     const char *schema;      /* of its JSON object: "reap-prune/1" */
     const char *purpose;     /* half a sentence, lower case: the man page's NAME */
-    const char *synopsis;    /* operands; alternatives on lines of their own */
+    const char *synopsis;    /* operands only: NAME [OPTION]... is put before them; alternatives
+                                on lines of their own */
     const char *description; /* paragraphs, an empty line between them */
-    const char *examples;    /* printed as they are, or NULL */
+    const char *examples;    /* command lines, or NULL */
     unsigned common;         /* CLI_HAS_* */
     const struct cli_option *options;
     size_t n_options;

@@ -4,7 +4,7 @@
 
 #include "tools/cli.h"
 
-enum { HELP_COLUMN = 26 };
+enum { HELP_COLUMN = 26, CHOICE_COLUMN = 12 };
 
 static const struct {
     int code;
@@ -58,18 +58,44 @@ static void put_paragraphs(FILE *out, const char *text, int width)
     }
 }
 
+/* "=ARG"; a long list of choices goes on below, broken after a bar. Returns the column. */
+static int put_argument(FILE *out, const char *arg, int column, int width)
+{
+    const char *before = "=";
+    while (*arg) {
+        int n = (int)strcspn(arg, "|");
+        n += arg[n] == '|';
+        if (*before != '=' && column + n > width)
+            column = fprintf(out, "\n%*s", CHOICE_COLUMN, "") - 1;
+        column += fprintf(out, "%s%.*s", before, n, arg);
+        arg += n;
+        before = "";
+    }
+    return column;
+}
+
 static void put_option(FILE *out, const struct cli_option *o, int width)
 {
     int column =
         o->key ? fprintf(out, "  -%c, --%s", o->key, o->name) : fprintf(out, "      --%s", o->name);
     if (o->arg)
-        column += fprintf(out, "=%s", o->arg);
+        column = put_argument(out, o->arg, column, width);
     if (column + 2 > HELP_COLUMN) {
         fputc('\n', out);
         column = 0;
     }
     fprintf(out, "%*s", HELP_COLUMN - column, "");
     put_paragraph(out, o->help, HELP_COLUMN, HELP_COLUMN, width);
+}
+
+static void put_examples(FILE *out, const char *line)
+{
+    fputs("\nExamples:\n", out);
+    while (*line) {
+        int n = (int)strcspn(line, "\n");
+        fprintf(out, "  %.*s\n", n, line);
+        line += n + (line[n] == '\n');
+    }
 }
 
 void cli_print_help(const struct cli_program *program, FILE *out, int width)
@@ -93,7 +119,7 @@ void cli_print_help(const struct cli_program *program, FILE *out, int width)
         put_option(out, o, width);
     }
     if (program->examples)
-        fprintf(out, "\nExamples:\n%s\n", program->examples);
+        put_examples(out, program->examples);
     fputs("\nExit status:\n", out);
     for (size_t i = 0; i < N_EXIT_CODES; i++) {
         int column = fprintf(out, "  %2d  ", exit_codes[i].code);
@@ -113,6 +139,8 @@ static void put_roff(FILE *out, const char *text, size_t n)
             fputs("\\e", out);
         else if (c == '-')
             fputs("\\-", out);
+        else if (c == '|')
+            fputs("|\\:", out); /* a line may break here */
         else
             fputc(c, out);
         line_start = c == '\n';

@@ -94,9 +94,9 @@ static const struct cli_program program = {
     .name = "reap-prune",
     .schema = "reap-prune/1",
     .purpose = "drop the least salient experts of a mixture-of-experts checkpoint",
-    .synopsis = "[OPTION]... SOURCE --obs PATH... --keep N OUTPUT\n"
-                "[OPTION]... SOURCE --keep-map FILE OUTPUT\n"
-                "[OPTION]... SOURCE --obs PATH... --keep N [--compare N,...]",
+    .synopsis = "SOURCE --obs PATH... --keep N OUTPUT\n"
+                "SOURCE --keep-map FILE OUTPUT\n"
+                "SOURCE --obs PATH... --keep N [--compare N,...]",
     .description =
         "Pools REAP observation runs, ranks the experts of each layer, and writes SOURCE without "
         "the ones that lose: routers, experts, configs and lists renumbered, the MTP layer cut by "

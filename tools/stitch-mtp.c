@@ -23,7 +23,7 @@ static const struct cli_program program = {
     .name = "stitch-mtp",
     .schema = "stitch-mtp/1",
     .purpose = "give a pruned checkpoint its MTP layer back, cut from the unpruned model",
-    .synopsis = "[OPTION]... TARGET SOURCE OUTPUT",
+    .synopsis = "TARGET SOURCE OUTPUT",
     .description =
         "Writes TARGET with the MTP layer of SOURCE, the unpruned model it was made from. The "
         "layer's experts are chosen by TARGET's keep-map: by its entry for the layer itself, else "

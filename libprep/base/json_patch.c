@@ -76,10 +76,11 @@ static char *line_indent(const struct json_patch *p, size_t at, struct prep_erro
     return slice(p, start, end, err);
 }
 
+/* What follows the last line end, when that is an indentation; NULL in the middle of a line. */
 static const char *after_newline(const char *space)
 {
     const char *nl = strrchr(space, '\n');
-    return nl ? nl + 1 : NULL;
+    return nl && !strchr(nl, ',') ? nl + 1 : NULL;
 }
 
 /* Between key and value: as in this object, else as in the root, else ": ". */
@@ -158,6 +159,8 @@ static int layout_of(struct layout *l, const struct json_patch *p, uint32_t cont
     if (!l->comma)
         return -1;
     l->indent = after_newline(l->comma);
+    if (!l->indent && strchr(l->comma, '\n'))
+        l->indent = after_newline(l->lead); /* the comma stands first in its line */
     return 0;
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -83,15 +84,37 @@ static int reads_back(double v, const char *digits, int point)
     return strtod(text, NULL) == fabs(v);
 }
 
-/* The fewest digits that read back to v; trailing zeros are dropped. */
+/* One more in the last digit. */
+static void step_up(char *digits, int *point)
+{
+    size_t i = strlen(digits);
+    while (i && digits[i - 1] == '9')
+        digits[--i] = '0';
+    if (i) {
+        digits[i - 1]++;
+        return;
+    }
+    digits[0] = '1'; /* 999 became 000, and is 100 one place further up */
+    ++*point;
+}
+
+/*
+ * The fewest digits that read back to v; trailing zeros are dropped. 15 digits survive a round
+ * trip, so a shorter answer is those 15 without their zeros; only below the normal range are
+ * there fewer. 17 always read back. Above a power of two the doubles lie twice as far apart as
+ * below it, so that the nearest 16 digits, below it, may fail where the next ones up do not.
+ */
 static void shortest_digits(double v, char digits[24], int *point)
 {
-    /* 15 digits survive a round trip, so a shorter answer is those without their zeros; only
-     * below the normal range are there fewer. */
-    int n = fabs(v) < 2.3e-308 ? 1 : 15;
-    do
+    int n = fabs(v) < DBL_MIN ? 1 : 15;
+    for (; n <= 17; n++) {
         digits_of(v, n, digits, point);
-    while (n++ < 17 && !reads_back(v, digits, *point));
+        if (reads_back(v, digits, *point))
+            break;
+        step_up(digits, point);
+        if (n == 16 && reads_back(v, digits, *point))
+            break;
+    }
     size_t k = strlen(digits);
     while (k > 1 && digits[k - 1] == '0')
         digits[--k] = 0;
@@ -246,12 +269,17 @@ static void put_quoted(struct json_out *o, const char *s, size_t n)
     put(o, "\"", 1);
 }
 
-void json_out_key(struct json_out *o, const char *key)
+void json_out_key_n(struct json_out *o, const char *key, size_t n)
 {
     separate(o);
-    put_quoted(o, key, strlen(key));
+    put_quoted(o, key, n);
     put(o, ": ", o->indent == JSON_COMPACT ? 1 : 2);
     o->after_key = 1;
+}
+
+void json_out_key(struct json_out *o, const char *key)
+{
+    json_out_key_n(o, key, strlen(key));
 }
 
 void json_out_string_n(struct json_out *o, const char *s, size_t n)

@@ -3,6 +3,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -197,14 +198,35 @@ static int next_member(struct bundle *b, bundle_fn fn, void *arg, int *done)
     return check_name(b, name) || check_kind(b, e, name) || pass_on(b, name, fn, arg) ? -1 : 0;
 }
 
+/*
+ * libarchive converts names to the charset of the thread's locale and would refuse what plain "C"
+ * cannot spell. Without such a locale on the machine only ASCII names remain readable.
+ */
+static locale_t enter_utf8(locale_t *before)
+{
+    locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    *before = utf8 ? uselocale(utf8) : (locale_t)0;
+    return utf8;
+}
+
+static void leave_utf8(locale_t utf8, locale_t before)
+{
+    if (!utf8)
+        return;
+    uselocale(before);
+    freelocale(utf8);
+}
+
 int bundle_each(const struct io *io, const char *path, const struct bundle_limits *limits,
                 bundle_fn fn, void *arg, struct prep_error *err)
 {
     struct io_stat st;
     int rc = -1, done = 0;
+    locale_t before;
     struct bundle *b = calloc(1, sizeof *b);
     if (!b)
         return prep_fail(err, PREP_ENOMEM, "out of memory opening %s", path);
+    locale_t utf8 = enter_utf8(&before);
     b->io = io;
     b->path = path;
     b->limits = *limits;
@@ -223,6 +245,7 @@ int bundle_each(const struct io *io, const char *path, const struct bundle_limit
     rc = 0;
 out:
     archive_read_free(b->archive);
+    leave_utf8(utf8, before);
     io_close_read(io, b->fd);
     name_table_free(&b->names);
     arena_fini(&b->arena);

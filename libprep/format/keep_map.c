@@ -430,7 +430,8 @@ int keep_map_parse(struct keep_map *m, const char *text, size_t n, const char *n
     struct reader r = {.m = m, .err = err};
     int rc = -1;
     if (json_parse(&r.doc, text, n, name, err)) {
-        err->tag = "KEEP_MAP";
+        if (err->code == PREP_EDATA)
+            err->tag = "KEEP_MAP";
         goto out;
     }
     if (json_type(&r.doc, 0) != JSON_OBJECT) {

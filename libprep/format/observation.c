@@ -177,8 +177,7 @@ static int finish(struct obs_build *b, const char *path)
     run->n_layers = b->n_layers;
     for (size_t i = 0; i < run->n_layers; i++) {
         if (i > 0 && run->layers[i].layer == run->layers[i - 1].layer)
-            return obs_bad(b, "OBS_SHAPE", "%s: layer %d occurs twice", path,
-                           run->layers[i].layer);
+            return obs_bad(b, "OBS_SHAPE", "%s: layer %d occurs twice", path, run->layers[i].layer);
         if (run->layers[i].total_tokens > 0 && (uint64_t)run->layers[i].total_tokens > most)
             most = (uint64_t)run->layers[i].total_tokens;
     }

@@ -226,6 +226,7 @@ static void parse_global(struct name_parts *p, const char *name, size_t n)
             continue;
         if (is_model_prefix(name, at)) {
             set_module(p, name, at + len, n);
+            p->prefix_n = at;
             return;
         }
         p->role = ROLE_OTHER;
@@ -235,7 +236,8 @@ static void parse_global(struct name_parts *p, const char *name, size_t n)
 
 struct name_parts name_parse(const char *name, size_t n)
 {
-    struct name_parts p = {ROLE_OTHER, PART_OTHER, -1, -1, 0, 0, name, n, name + n, 0};
+    struct name_parts p = {
+        .role = ROLE_OTHER, .part = PART_OTHER, .layer = -1, .expert = -1, .module = name};
     set_module_by_last_dot(&p, name, n);
     for (size_t at = 0; at < n; at += component(name + at, n - at) + 1) {
         size_t len = match_path(name + at, n - at, "layers");
@@ -246,6 +248,7 @@ struct name_parts name_parse(const char *name, size_t n)
         if (id_n == 0)
             return p;
         size_t rest = id_at + id_n;
+        p.prefix_n = at;
         if (rest < n)
             parse_in_layer(&p, name, name + rest + 1, n - rest - 1);
         return p;

@@ -102,6 +102,7 @@ enum { NAME_MAX_LAYER = (1 << 20) - 1, NAME_MAX_EXPERT = (1 << 24) - 1 };
 struct name_parts {
     enum role role;
     enum part part;
+    size_t prefix_n;  /* bytes before "layers." or a global module: 6 for "model." */
     int layer;        /* -1 outside the layers; set for ROLE_OTHER inside a layer, too */
     int expert;       /* -1 unless ROLE_EXPERT */
     size_t expert_at; /* byte range of the expert id in the name: to splice a new one in */

@@ -10,7 +10,7 @@
 #include "libprep/store/hub.h"
 
 /* Headers are read and merged BATCH shards at a time, so that their tables never all exist. */
-enum { SHOWN = 200, BATCH = 32 };
+enum { SHOWN = 200, BATCH = 64 };
 
 /* What "small" means in checkpoint_read_file(). */
 static const uint64_t max_small_file = 1u << 30;
@@ -65,8 +65,7 @@ static int no_weights(struct opening *o, struct prep_error *err)
     }
     const char *why =
         partial ? "; unfinished *.partial files are there: the run that writes them was interrupted"
-        : shards ? "; `prep-inspect repair` rebuilds it"
-                 : "";
+                : "";
     if (shards)
         return prep_fail_tag(err, PREP_ENOINPUT, "NO_INDEX", "%s: has %zu shards but no %s%s",
                              o->c->dir, shards, HF_INDEX_NAME, why);
@@ -512,9 +511,8 @@ int checkpoint_file(const struct checkpoint *c, const char *name)
     return f ? (int)(f - c->files) : -1;
 }
 
-/* Open a file of the table again; it must be the one that was judged. */
-static int reopen(const struct checkpoint *c, const struct source_file *f, int *fd,
-                  struct prep_error *err)
+int checkpoint_reopen(const struct checkpoint *c, const struct source_file *f, int *fd,
+                      struct prep_error *err)
 {
     struct io_stat st;
     if (io_open_read(c->io, f->path, fd, &st, err))
@@ -546,7 +544,7 @@ int checkpoint_read(const struct checkpoint *c, const struct checkpoint_tensor *
         return prep_fail(err, PREP_EBUG, "%s: asked for bytes %llu to %llu of %llu", t->info.name,
                          (unsigned long long)offset, (unsigned long long)(offset + n),
                          (unsigned long long)t->info.bytes);
-    if (reopen(c, f, &fd, err))
+    if (checkpoint_reopen(c, f, &fd, err))
         return -1;
     int rc = io_read_exact(c->io, fd, buf, n, t->info.offset + offset, f->path, err);
     io_close_read(c->io, fd);

@@ -79,6 +79,12 @@ int checkpoint_file(const struct checkpoint *ckpt, const char *name);
 PREP_MUST_CHECK int checkpoint_read_file(const struct checkpoint *ckpt, const char *name,
                                          struct arena *arena, struct span *out,
                                          struct prep_error *err);
+/*
+ * A file of the table for reading, through ckpt->io; SOURCE_CHANGED when it is not the one that
+ * was judged. Close it with io_close_read().
+ */
+PREP_MUST_CHECK int checkpoint_reopen(const struct checkpoint *ckpt, const struct source_file *file,
+                                      int *fd, struct prep_error *err);
 /* Bytes [offset, offset + n) of a tensor into buf. Opens and closes the shard: for small uses. */
 PREP_MUST_CHECK int checkpoint_read(const struct checkpoint *ckpt,
                                     const struct checkpoint_tensor *t, uint64_t offset, void *buf,

@@ -99,206 +99,7 @@ static int init_lanes(struct engine *e, struct prep_error *err)
     return 0;
 }
 
-/* ---- steps with a function ---- */
-
-static uint64_t align64(uint64_t n)
-{
-    return (n + 63) / 64 * 64;
-}
-
-/* Bytes of this extent that are still to be written. */
-static uint64_t open_bytes(const struct engine *e, uint32_t file, const struct plan_extent *x)
-{
-    const struct journal_file *j = &e->journal->files[file];
-    uint64_t end = x->offset + x->bytes;
-    uint64_t from = x->offset > j->durable ? x->offset : j->durable;
-    return j->complete || end <= from ? 0 : end - from;
-}
-
-/* Put a call into the list, those it must follow before it. */
-static void list_call(struct engine *e, uint32_t step)
-{
-    const struct plan_step *s = &e->plan->steps[step];
-    if (s->kind != PLAN_CALL || e->call_of_step[step] != UINT32_MAX)
-        return;
-    /* Earlier steps have lower numbers, so this ends; its depth is the longest chain. */
-    for (uint32_t i = 0; i < s->n_after; i++)
-        list_call(e, e->plan->after[s->first_after + i]);
-    e->call_of_step[step] = (uint32_t)e->n_calls;
-    e->calls[e->n_calls++] = (struct call){.step = step, .skip = 1};
-}
-
-/* Lists the calls of the queued files in the order in which their bytes are first needed. */
-static int init_calls(struct engine *e, struct prep_error *err)
-{
-    const struct plan *p = e->plan;
-    e->call_of_step = arena_calloc(&e->arena, p->n_steps, sizeof *e->call_of_step, err);
-    if (!e->call_of_step)
-        return -1;
-    size_t n = 0;
-    for (size_t i = 0; i < p->n_steps; i++) {
-        e->call_of_step[i] = UINT32_MAX;
-        n += p->steps[i].kind == PLAN_CALL;
-    }
-    e->calls = arena_calloc(&e->arena, n, sizeof *e->calls, err);
-    if (!e->calls)
-        return -1;
-    for (size_t q = 0; q < e->n_queue && n; q++) {
-        const struct plan_file *f = &p->files[e->queue[q]];
-        for (uint32_t x = f->first_extent; x < f->first_extent + f->n_extents; x++) {
-            const struct plan_extent *ext = &p->extents[x];
-            uint64_t bytes = open_bytes(e, e->queue[q], ext);
-            if (p->steps[ext->step].kind != PLAN_CALL || bytes == 0)
-                continue;
-            list_call(e, ext->step);
-            struct call *c = &e->calls[e->call_of_step[ext->step]];
-            c->skip = 0;
-            c->left += bytes;
-        }
-    }
-    return 0;
-}
-
-/* Where each output lies in the call's memory. */
-static int place_outputs(struct engine *e, struct prep_error *err)
-{
-    const struct plan *p = e->plan;
-    for (size_t i = 0; i < e->n_calls; i++) {
-        struct call *c = &e->calls[i];
-        size_t n = p->steps[c->step].n_outputs;
-        uint64_t *at = arena_calloc(&e->arena, n, sizeof *at, err);
-        uint64_t *bytes = arena_calloc(&e->arena, n, sizeof *bytes, err);
-        if (!at || !bytes)
-            return -1;
-        c->output_at = at;
-        c->output_bytes = bytes;
-    }
-    for (size_t x = 0; x < p->n_extents; x++) {
-        const struct plan_extent *ext = &p->extents[x];
-        if (e->call_of_step[ext->step] == UINT32_MAX)
-            continue;
-        struct call *c = &e->calls[e->call_of_step[ext->step]];
-        ((uint64_t *)(uintptr_t)c->output_bytes)[ext->output] = ext->bytes;
-    }
-    for (size_t i = 0; i < e->n_calls; i++) {
-        struct call *c = &e->calls[i];
-        uint64_t *at = (uint64_t *)(uintptr_t)c->output_at, total = 0;
-        for (uint32_t o = 0; o < p->steps[c->step].n_outputs; o++) {
-            at[o] = total;
-            total += align64(c->output_bytes[o]);
-        }
-        c->output_memory = total;
-    }
-    return 0;
-}
-
-static uint64_t call_need(const struct engine *e, const struct call *c)
-{
-    const struct plan_step *s = &e->plan->steps[c->step];
-    return c->output_memory + s->input_bytes + s->work_bytes;
-}
-
-static int call_is_ready(const struct engine *e, const struct call *c)
-{
-    const struct plan_step *s = &e->plan->steps[c->step];
-    for (uint32_t i = 0; i < s->n_after; i++) {
-        uint32_t before = e->call_of_step[e->plan->after[s->first_after + i]];
-        if (before != UINT32_MAX && !e->calls[before].skip && e->calls[before].state < CALL_DONE)
-            return 0;
-    }
-    return 1;
-}
-
-static int run_call(struct engine *e, struct call *c, struct prep_error *err)
-{
-    const struct plan_step *s = &e->plan->steps[c->step];
-    uint64_t in_bytes = 0;
-    for (uint32_t i = 0; i < s->n_inputs; i++)
-        in_bytes += align64(e->plan->inputs[s->first_input + i].bytes);
-    size_t n_ptrs =
-        (size_t)s->n_inputs * sizeof(struct span) + (size_t)s->n_outputs * sizeof(unsigned char *);
-    unsigned char *mem = aligned_alloc(64, (size_t)align64(in_bytes + s->work_bytes + n_ptrs + 64));
-    unsigned char *out = aligned_alloc(64, (size_t)align64(c->output_memory + 64));
-    int rc = -1;
-    if (!mem || !out) {
-        prep_fail(err, PREP_ENOMEM, "out of memory for a step of %llu bytes",
-                  (unsigned long long)call_need(e, c));
-        goto out;
-    }
-    unsigned char *at = mem;
-    void *work = mem + in_bytes;
-    struct span *inputs = (struct span *)(void *)(mem + align64(in_bytes + s->work_bytes));
-    unsigned char **outputs = (unsigned char **)(void *)(inputs + s->n_inputs);
-    for (uint32_t i = 0; i < s->n_inputs; i++) {
-        const struct plan_range *r = &e->plan->inputs[s->first_input + i];
-        if (engine_read_range(e, r, 0, at, (size_t)r->bytes, err))
-            goto out;
-        inputs[i] = (struct span){at, (size_t)r->bytes};
-        at += align64(r->bytes);
-    }
-    for (uint32_t i = 0; i < s->n_outputs; i++)
-        outputs[i] = out + c->output_at[i];
-    struct step_memory m = {inputs, outputs, c->output_bytes, work};
-    rc = s->fn(&m, s->arg, err);
-out:
-    free(mem);
-    if (rc)
-        free(out);
-    else
-        c->memory = out;
-    return rc;
-}
-
 /* ---- choosing the next task, under the lock ---- */
-
-/* Are the outputs of all calls in this block there? Blocks of copies are always ready. */
-static int block_is_ready(const struct engine *e, const struct lane *l, uint64_t number,
-                          size_t bytes)
-{
-    const struct plan_file *f = &e->plan->files[l->file];
-    if (e->n_calls == 0)
-        return 1;
-    uint64_t from = lane_offset(e, l, number), to = from + bytes;
-    for (uint32_t x = engine_find_extent(e->plan, f, from); x < f->first_extent + f->n_extents;
-         x++) {
-        const struct plan_extent *ext = &e->plan->extents[x];
-        if (ext->offset >= to)
-            break;
-        uint32_t c = e->call_of_step[ext->step];
-        if (c != UINT32_MAX && e->calls[c].state != CALL_DONE)
-            return 0;
-    }
-    return 1;
-}
-
-/* A block is filled: release the outputs of calls of which it held the last bytes. Blocks are
- * filled in any order, so bytes are counted, not places. */
-static void release_calls(struct engine *e, const struct lane *l, const struct block *b)
-{
-    const struct plan_file *f = &e->plan->files[l->file];
-    uint64_t from = lane_offset(e, l, b->number), to = from + b->bytes;
-    if (e->n_calls == 0)
-        return;
-    for (uint32_t x = engine_find_extent(e->plan, f, from); x < f->first_extent + f->n_extents;
-         x++) {
-        const struct plan_extent *ext = &e->plan->extents[x];
-        if (ext->offset >= to)
-            break;
-        uint64_t end = ext->offset + ext->bytes;
-        uint64_t low = ext->offset > from ? ext->offset : from, high = end < to ? end : to;
-        uint32_t i = e->call_of_step[ext->step];
-        if (i == UINT32_MAX || high <= low)
-            continue;
-        struct call *c = &e->calls[i];
-        c->left -= high - low;
-        if (c->left == 0) {
-            free(c->memory);
-            c->memory = NULL;
-            c->state = CALL_FREED;
-            e->call_memory -= c->output_memory;
-        }
-    }
-}
 
 static size_t block_size(const struct engine *e, const struct lane *l, uint64_t number)
 {
@@ -338,7 +139,7 @@ static struct task lane_task(struct engine *e, struct lane *l)
     if (!e->stopping && l->next_fill < l->n_blocks) {
         struct block *b = &l->blocks[l->next_fill % (unsigned)e->window];
         size_t bytes = block_size(e, l, l->next_fill);
-        if (b->state == BLOCK_EMPTY && block_is_ready(e, l, l->next_fill, bytes)) {
+        if (b->state == BLOCK_EMPTY && engine_block_is_ready(e, l, l->next_fill, bytes)) {
             b->number = l->next_fill;
             b->bytes = bytes;
             return (struct task){TASK_FILL, l, b, NULL};
@@ -366,9 +167,9 @@ static struct task call_task(struct engine *e)
     if (e->stopping || e->next_call >= e->n_calls)
         return (struct task){TASK_NONE, NULL, NULL, NULL};
     struct call *c = &e->calls[e->next_call];
-    int fits = e->call_memory + call_need(e, c) <= e->call_budget;
+    int fits = e->call_memory + engine_call_need(e, c) <= e->call_budget;
     /* When nothing moves, the head of the line is let in: the floor check made it fit. */
-    if (!call_is_ready(e, c) || (!fits && e->running > 0))
+    if (!engine_call_is_ready(e, c) || (!fits && e->running > 0))
         return (struct task){TASK_NONE, NULL, NULL, NULL};
     return (struct task){TASK_CALL, NULL, NULL, c};
 }
@@ -419,7 +220,7 @@ static void begin_task(struct engine *e, struct task *t)
         break;
     case TASK_CALL:
         t->call->state = CALL_RUNNING;
-        e->call_memory += call_need(e, t->call);
+        e->call_memory += engine_call_need(e, t->call);
         e->next_call++;
         break;
     case TASK_NONE:
@@ -465,7 +266,7 @@ static void end_task(struct engine *e, const struct task *t)
         break;
     case TASK_FILL:
         t->block->state = BLOCK_FULL;
-        release_calls(e, l, t->block);
+        engine_release_calls(e, l, t->block);
         break;
     case TASK_WRITE:
         t->block->writing = 0;
@@ -492,7 +293,7 @@ static void end_task(struct engine *e, const struct task *t)
         break;
     case TASK_CALL:
         t->call->state = CALL_DONE;
-        e->call_memory -= call_need(e, t->call) - t->call->output_memory;
+        e->call_memory -= engine_call_need(e, t->call) - t->call->output_memory;
         break;
     case TASK_NONE:
         break;
@@ -517,7 +318,7 @@ static int run_task(struct engine *e, const struct task *t, struct prep_error *e
     case TASK_FINISH:
         return engine_finish_lane(e, t->lane, err);
     case TASK_CALL:
-        return run_call(e, t->call, err);
+        return engine_run_call(e, t->call, err);
     case TASK_NONE:
         break;
     }
@@ -689,7 +490,8 @@ int engine_init(struct engine *e, const struct plan *plan, const struct exec_opt
     arena_init(&e->arena, 0);
     for (int i = 0; i < ENGINE_OPEN_SOURCES; i++)
         e->sources[i].users = -1;
-    if (size_blocks(e, err) || init_lanes(e, err) || init_calls(e, err) || place_outputs(e, err))
+    if (size_blocks(e, err) || init_lanes(e, err) || engine_init_calls(e, err) ||
+        engine_place_outputs(e, err))
         return -1;
     /* Readers and writers wait for the disk while hashing keeps the cores busy. */
     e->n_workers = 2 * opt->n_threads + 2;

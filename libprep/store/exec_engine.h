@@ -128,6 +128,18 @@ PREP_MUST_CHECK int engine_init(struct engine *e, const struct plan *plan,
 PREP_MUST_CHECK int engine_run(struct engine *e, struct prep_error *err);
 void engine_fini(struct engine *e);
 
+/* exec_call.c: steps with a function. Listing them, and where their outputs lie; then, under the
+ * lock, what a call needs, whether it may start, whether a block may be filled, and which outputs
+ * a filled block was the last to need. engine_run_call() itself runs outside the lock. */
+PREP_MUST_CHECK int engine_init_calls(struct engine *e, struct prep_error *err);
+PREP_MUST_CHECK int engine_place_outputs(struct engine *e, struct prep_error *err);
+uint64_t engine_call_need(const struct engine *e, const struct call *c);
+int engine_call_is_ready(const struct engine *e, const struct call *c);
+PREP_MUST_CHECK int engine_run_call(struct engine *e, struct call *c, struct prep_error *err);
+int engine_block_is_ready(const struct engine *e, const struct lane *l, uint64_t number,
+                          size_t bytes);
+void engine_release_calls(struct engine *e, const struct lane *l, const struct block *b);
+
 /* exec_block.c: one block, outside the lock. */
 PREP_MUST_CHECK int engine_fill(struct engine *e, struct lane *l, struct block *b,
                                 struct prep_error *err);

@@ -68,7 +68,7 @@ static void read_run(struct obs_run *run, const char *path, const char *label)
     struct prep_error err = PREP_ERROR_INIT;
     if (obs_run_read(run, &io_posix, path, NULL, NULL, &err))
         fail_msg("%s", err.msg);
-    run->label = label;
+    assert_string_equal(run->label, label);
 }
 
 static int open_worlds(void **state)
@@ -166,22 +166,22 @@ static void check_f64(const struct json *d, uint32_t node, double v, const char 
 
 static double pooled_value(const struct pool_layer *l, const char *key, int e)
 {
+    const struct {
+        const char *key;
+        const double *v;
+    } sums[] = {{"ean_sum", l->ean_sum},
+                {"weighted_ean_sum", l->weighted_ean_sum},
+                {"weighted_expert_frequency_sum", l->weighted_expert_frequency_sum},
+                {"reap", l->reap},
+                {"ean_mean", l->ean_mean},
+                {"gate_mean", l->gate_mean}};
+    for (size_t i = 0; i < sizeof sums / sizeof *sums; i++)
+        if (strcmp(key, sums[i].key) == 0)
+            return sums[i].v[e];
     if (strcmp(key, "expert_frequency") == 0)
         return (double)l->expert_frequency[e];
-    if (strcmp(key, "ean_sum") == 0)
-        return l->ean_sum[e];
-    if (strcmp(key, "weighted_ean_sum") == 0)
-        return l->weighted_ean_sum[e];
-    if (strcmp(key, "weighted_expert_frequency_sum") == 0)
-        return l->weighted_expert_frequency_sum[e];
-    if (strcmp(key, "max_activations") == 0)
-        return (double)l->max_activations[e];
-    if (strcmp(key, "reap") == 0)
-        return l->reap[e];
-    if (strcmp(key, "ean_mean") == 0)
-        return l->ean_mean[e];
-    assert_string_equal(key, "gate_mean");
-    return l->gate_mean[e];
+    assert_string_equal(key, "max_activations");
+    return (double)l->max_activations[e];
 }
 
 static void check_pooled_member(const struct json *d, const char *key, uint32_t v,
@@ -372,7 +372,7 @@ static void every_plan_is_equal(void **state)
 
 static void check_same_string(const char *got, const char *want, const char *what)
 {
-    if ((got == NULL) != (want == NULL) || (got && strcmp(got, want) != 0))
+    if (got != want && (!got || !want || strcmp(got, want) != 0))
         fail_msg("%s: %s, want %s", what, got ? got : "null", want ? want : "null");
 }
 

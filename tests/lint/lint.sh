@@ -130,7 +130,8 @@ for source in $(list 'tools/*.c' | grep -v '^tools/cli'); do
         printf '%s\n' "$help" | grep -qE -e "--$option([= ]|\$)" || echo "$source: $option not in --help"
         printf '%s\n' "$man" | grep -qF -e "--$option\\" || echo "$source: $option not in the man page"
     done
-    printf '%s\n' "$help" | awk -v t="$tool" 'length > 80 && !/^ / { print t ": --help: " $0 }'
+    printf '%s\n' "$help" | awk -v t="$tool" '/^(Examples|Usage):/ { free = 1 } /^$/ { free = 0 }
+        length > 80 && !free { print t ": --help is wider than 80 columns: " $0 }'
 done >"$found"
 if [ "$n_tools" = 0 ]; then
     echo "skip help and man pages show every option: no tool is built in $PREP_BIN"
@@ -146,7 +147,7 @@ for word in $(grep -oE '`[^` ]+`|\]\([^)#]+\)' README.md | tr -d '`()]'); do
     */* | *.md | *.[ch] | *.sh) [ -e "$word" ] || echo "README.md: $word does not exist" ;;
     esac
 done >"$found"
-for target in $(grep -oE '(make|\./do) [a-z]+' README.md | cut -d ' ' -f 2 | sort -u); do
+for target in $(grep -oE '(`|^ {4})(make|\./do) [a-z]+' README.md | awk '{ print $NF }' | sort -u); do
     grep -q "^$target:\|^\.PHONY:.* $target\( \|\$\)" Makefile ||
         echo "README.md: there is no target $target"
 done >>"$found"

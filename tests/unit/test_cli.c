@@ -19,7 +19,7 @@ struct options {
     int64_t keep;
     double threshold;
     uint64_t shard;
-    int pool, center;
+    int pool, center, metric;
 };
 
 #define AT(field) offsetof(struct options, field)
@@ -31,6 +31,9 @@ static const struct cli_option table[] = {
     {"threshold", 0, CLI_REAL, "X", "share above which an expert is protected", AT(threshold), 0,
      0},
     {"max-shard-size", 0, CLI_SIZE, "SIZE", "largest shard", AT(shard), 0, 0},
+    {"metric", 0, CLI_CHOICE,
+     "reap|ean_mean|ean_sum|weighted_ean_sum|frequency|max_activations|ean_ca", "saliency",
+     AT(metric), 0, 0},
     {"pool", 0, CLI_CHOICE, "routed|total-tokens|equal", "how runs are pooled", AT(pool), 0, 0},
     {"center-bias", 0, CLI_FLAG, NULL, "subtract the mean of the correction bias", AT(center), 0,
      0},
@@ -43,7 +46,7 @@ static const struct cli_program program = {
     .synopsis = "CHECKPOINT OUTPUT\n--describe FILE",
     .description = "First paragraph, long enough that it must be wrapped somewhere near the end of "
                    "the line.\n\nSecond - with a dash.",
-    .examples = "  reap-prune in out",
+    .examples = "reap-prune in out\nreap-prune a b",
     .common = CLI_HAS_ALL,
     .options = table,
     .n_options = sizeof table / sizeof table[0],
@@ -364,6 +367,11 @@ static void help_and_man_page_show_every_option(void **state)
     assert_non_null(strstr(r.out, "Usage: reap-prune [OPTION]... CHECKPOINT OUTPUT\n"
                                   "   or: reap-prune [OPTION]... --describe FILE\n"));
     assert_non_null(strstr(r.out, "  -k, --keep=N            experts to keep in every layer\n"));
+    assert_non_null(strstr(
+        r.out,
+        "\n      --metric=reap|ean_mean|ean_sum|weighted_ean_sum|frequency|max_activations|\n"
+        "            ean_ca        saliency\n"));
+    assert_non_null(strstr(r.out, "Examples:\n  reap-prune in out\n  reap-prune a b\n\n"));
     assert_non_null(strstr(r.out, "  75  stopped cleanly"));
     assert_null(strstr(r.out, "help-man"));
     for (const char *line = r.out; *line; line += strcspn(line, "\n") + 1)

@@ -137,6 +137,16 @@ static void adds_a_key_to_a_compact_file_in_its_style(void **state)
     finish(&f, "{\"a\": 1, \"b\": 2}");
 }
 
+static void a_comma_may_stand_first_in_its_line(void **state)
+{
+    (void)state;
+    const int values[] = {1, 2};
+    struct fixture f;
+    begin(&f, "{\n  \"a\": 1\n, \"b\": 2\n}");
+    assert_int_equal(json_patch_set_ints(&f.p, 0, "n", values, 2, &f.err), 0);
+    finish(&f, "{\n  \"a\": 1\n, \"b\": 2\n, \"n\": [\n    1,\n    2\n  ]\n}");
+}
+
 static void adds_a_key_to_an_empty_object(void **state)
 {
     (void)state;
@@ -249,6 +259,7 @@ int main(void)
         cmocka_unit_test(replaces_a_value_in_place),
         cmocka_unit_test(adds_a_key_on_a_line_of_its_own),
         cmocka_unit_test(adds_a_key_to_a_compact_file_in_its_style),
+        cmocka_unit_test(a_comma_may_stand_first_in_its_line),
         cmocka_unit_test(adds_a_key_to_an_empty_object),
         cmocka_unit_test(indents_the_lines_of_a_value),
         cmocka_unit_test(the_later_of_two_settings_wins),
