@@ -52,38 +52,31 @@ static int list_rest(struct modules *m, const struct quant_config_request *r, st
         char *module = arena_strndup(arena, name, n, err);
         if (!module)
             return -1;
-        m->items[m->n++] = (struct listed){module, p.role, p.part, p.layer, 0};
+        m->items[m->n++] = (struct listed){module, p.role, p.part, p.layer, 0, name_order(&p)};
     }
     return 0;
 }
 
-static uint64_t listed_order(const struct listed *l)
-{
-    struct name_parts p = name_parse(l->name, strlen(l->name));
-    return name_order(&p);
-}
-
 static int by_place(const void *a, const void *b)
 {
-    uint64_t x = listed_order(a), y = listed_order(b);
-    if (x != y)
-        return x < y ? -1 : 1;
-    return strcmp(((const struct listed *)a)->name, ((const struct listed *)b)->name);
+    const struct listed *x = a, *y = b;
+    if (x->order != y->order)
+        return x->order < y->order ? -1 : 1;
+    return strcmp(x->name, y->name);
 }
 
 static int find_layers(struct modules *m, const struct quant_config_request *r, struct arena *arena,
                        struct prep_error *err)
 {
     m->first_mtp = r->num_hidden_layers;
-    m->prefix = "model.";
     for (size_t i = 0; i < m->n; i++) {
         const struct listed *l = &m->items[i];
         if (l->layer >= m->first_mtp + m->n_mtp)
             m->n_mtp = l->layer - m->first_mtp + 1;
         struct name_parts p = name_parse(l->name, strlen(l->name));
-        if (l->layer >= 0)
+        if (l->layer >= 0 && !m->prefix)
             m->prefix = arena_strndup(arena, l->name, p.prefix_n, err);
-        if (!m->prefix)
+        if (l->layer >= 0 && !m->prefix)
             return -1;
     }
     m->mtp_taken = arena_calloc(arena, (size_t)m->n_mtp, sizeof *m->mtp_taken, err);
@@ -104,7 +97,8 @@ static int list_modules(struct modules *m, const struct quant_config_request *r,
         return -1;
     for (size_t i = 0; i < r->linears->n; i++) {
         const struct linear *l = &r->linears->items[i];
-        m->items[m->n++] = (struct listed){l->name, l->role, l->part, l->layer, r->choices[i].take};
+        m->items[m->n++] =
+            (struct listed){l->name, l->role, l->part, l->layer, r->choices[i].take, l->order};
     }
     qsort(m->items, m->n, sizeof *m->items, by_place);
     return find_layers(m, r, arena, err);

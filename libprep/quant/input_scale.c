@@ -35,9 +35,10 @@ static int check_modules(const struct inputs *in, struct prep_error *err)
         struct name_parts p = name_parse(name, strlen(name));
         int n = in->a->n_routed_experts;
         /* Experts of a base that were pruned here, and a layer that is left out, are fine. */
-        int elsewhere = (p.role == ROLE_EXPERT && p.layer < in->n_layers &&
-                         (n == 0 || p.expert < n) && p.part != PART_OTHER) ||
-                        p.layer >= in->o->num_hidden_layers;
+        int elsewhere =
+            p.layer < in->o->n_layers &&
+            ((p.role == ROLE_EXPERT && (n == 0 || p.expert < n) && p.part != PART_OTHER) ||
+             p.layer >= in->o->num_hidden_layers);
         if (!elsewhere && !linears_get(in->all, name))
             return prep_fail_tag(err, PREP_EDATA, "OBS_LAYER_UNKNOWN",
                                  "activation maxima: %s is no linear of this model", name);

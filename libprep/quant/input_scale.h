@@ -41,7 +41,7 @@ struct input_options {
     int64_t min_tokens; /* per_expert: fewer than these fall back */
     float assumed;      /* for linears without any; 0: refuse */
     struct quant_ids ids;
-    int num_hidden_layers;
+    int num_hidden_layers, n_layers; /* of the model; n_layers counts MTP layers too */
 };
 
 struct input_scales {
