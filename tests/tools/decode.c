@@ -41,7 +41,8 @@ static int lay_out(struct decoding *d, const struct linears *all, struct span *h
         if (l->form == LINEAR_PLAIN)
             continue;
         struct tensor_info *t = &d->infos[d->n];
-        *t = (struct tensor_info){.shape = {l->out, l->in}, .n_dims = 2, .dtype = (uint8_t)d->dtype};
+        *t =
+            (struct tensor_info){.shape = {l->out, l->in}, .n_dims = 2, .dtype = (uint8_t)d->dtype};
         t->name = arena_printf(&d->arena, err, "%s.weight", l->name);
         if (!t->name)
             return -1;
@@ -79,7 +80,8 @@ static int write_linear(const struct decoding *d, size_t index, struct prep_erro
     if (!numbers || read_inputs(d, l, inputs, &a, err))
         goto out;
     for (uint64_t row = 0; row < l->out; row += n_rows) {
-        struct linear_rows rows = {.first = row, .n = n_rows < l->out - row ? n_rows : l->out - row};
+        struct linear_rows rows = {.first = row,
+                                   .n = n_rows < l->out - row ? n_rows : l->out - row};
         if (d->dtype == DTYPE_F32)
             rows.f32 = numbers;
         else
@@ -140,7 +142,7 @@ int main(int argc, char **argv)
         return 64;
     }
     d.path = argv[2];
-    linear_codec_init(&d.codec, ISA_BEST);
+    linear_codec_init(&d.codec, cpu_isa());
     arena_init(&d.arena, 0);
     int rc = run(&d, argv[1], &err);
     arena_fini(&d.arena);
