@@ -44,19 +44,21 @@ sources   = $(sort $(wildcard $(1)))
 objects   = $(patsubst %.c,$B/%.o,$(1))
 programs  = $(patsubst %.c,$B/%,$(call sources,$(1)))
 
-LIB_OBJ  := $(call objects,$(call sources,libprep/*/*.c))
+LIB_OBJ  := $(call objects,$(call sources,libprep/*/*.c kernels/*.c kernels/*/*.c))
 CLI_OBJ  := $(call objects,$(call sources,tools/cli*.c))
 TOOLS    := $(patsubst tools/%.c,$B/bin/%,$(filter-out tools/cli%,$(call sources,tools/*.c)))
 SUPPORT_OBJ := $(call objects,$(filter-out %/fault_alloc.c,$(call sources,tests/support/*.c)))
 
 UNIT     := $(call programs,tests/unit/test_*.c)
+KERNELS  := $(call programs,tests/kernels/test_*.c)
 GOLDEN   := $(call programs,tests/golden/test_*.c)
 FAULTS   := $(call programs,tests/faults/test_*.c)
-BENCH    := $(call programs,tests/bench/bench_*.c)
+BENCH    := $(call programs,tests/bench/*.c)
 FUZZ     := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.c))
 REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
 CLI      := $(filter-out %/lib.sh,$(call sources,tests/cli/*.sh))
 REHEARSAL := $(call sources,tests/rehearsal/*.sh)
+FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
 TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify
@@ -73,10 +75,14 @@ all: $(TOOLS) ## build every tool into build/release/bin
 
 .SECONDARY:
 
+# The suffix of a kernel's file says which instructions it may use; cpu.c finds out who may call it.
+%_avx2.o: ISA_FLAGS = -mavx2 -mf16c
+%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mf16c
+
 $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC    $<)
-	$Q$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$Q$(CC) $(CFLAGS_ALL) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
 define archive
 	@mkdir -p $(@D)
@@ -114,7 +120,7 @@ $B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o \
 $B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
 	$(call link)
 
-$B/tests/bench/%: $B/tests/bench/%.o $B/libprep.a
+$B/tests/bench/%: $B/tests/bench/%.o $B/libsupport.a $B/libprep.a
 	$(call link)
 
 $B/tests/%: $B/tests/%.o $B/libsupport.a $B/libcli.a $B/libprep.a
@@ -140,11 +146,13 @@ replay_jobs = $(foreach t,$(REPLAY),$(call replay_job,$t))
 LINT_JOB := 'lint $(V_ENV) sh tests/lint/lint.sh'
 run    = @printf '%s\n' $(1) | V=$V sh tests/run.sh
 
-VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(UNIT) $(GOLDEN) \
-        $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
+VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
+        $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS)) $(replay_jobs) \
+        $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
 
 .PHONY: tests-build jobs
-tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(GOLDEN) $(FAULTS) $(REPLAY))
+tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS) \
+             $(REPLAY) $(if $(SAN),,$(FULL_SHAPE)))
 jobs:
 	@printf '%s\n' $(VARIANT_JOBS)
 
@@ -166,9 +174,11 @@ test: ## everything: packages, build, all tests, also under the sanitizers, lint
 	   $(MAKE) --no-print-directory -s jobs; \
 	   echo $(LINT_JOB); } | V=$V sh tests/run.sh
 
-.PHONY: unit golden cli faults corpus rehearsal interop lint asan tsan
+.PHONY: unit kernels golden cli faults corpus rehearsal interop lint asan tsan
 unit: data $(UNIT) ## unit tests
 	$(call run,$(call c_jobs,$(UNIT)))
+kernels: $(KERNELS) ## every variant of every kernel against its scalar one
+	$(call run,$(call c_jobs,$(KERNELS)))
 golden: data $(GOLDEN) ## tests against golden data
 	$(call run,$(call c_jobs,$(GOLDEN)))
 cli: data $(TOOLS) ## the commands: exact output and exit codes
@@ -177,8 +187,8 @@ faults: data $(FAULTS) ## failing calls, failing memory, power loss
 	$(call run,$(call c_jobs,$(FAULTS)))
 corpus: $(REPLAY) ## inputs of the fuzzers, replayed
 	$(call run,$(replay_jobs))
-rehearsal: data $(TOOLS) ## the recipes, on the nano model
-	$(call run,$(call sh_jobs,$(REHEARSAL)))
+rehearsal: data $(TOOLS) $(FULL_SHAPE) ## the whole GLM-5.1 without a disk, the recipes on the nano model
+	$(call run,$(call c_jobs,$(FULL_SHAPE)) $(call sh_jobs,$(REHEARSAL)))
 interop: data $(TOOLS) ## against other programs, where they are installed
 	$(call run,$(call sh_jobs,$(INTEROP)))
 lint: $(TOOLS) ## layering, headers, format, lengths, help texts
@@ -191,8 +201,12 @@ tsan: ## threaded tests under clang's thread sanitizer
 	@$(RACES) -s jobs | V=$V sh tests/run.sh
 
 .PHONY: bench
-bench: data $(TOOLS) $(BENCH) ## measure speed
-	@set -e; for b in $(BENCH); do echo "== $$b"; $(V_ENV) $$b; done
+bench: $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
+	@$B/tests/bench/bench_hash
+	@$B/tests/bench/bench_open
+	@$B/tests/bench/bench_open -e 1024
+	@$(V_ENV) sh tests/bench/bench_json.sh
+	@$(V_ENV) sh tests/bench/bench_prune.sh
 
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)
