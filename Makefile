@@ -189,7 +189,7 @@ corpus: $(REPLAY) ## inputs of the fuzzers, replayed
 	$(call run,$(replay_jobs))
 rehearsal: data $(TOOLS) $(FULL_SHAPE) ## the whole GLM-5.1 without a disk, the recipes on the nano model
 	$(call run,$(call c_jobs,$(FULL_SHAPE)) $(call sh_jobs,$(REHEARSAL)))
-interop: data $(TOOLS) ## against other programs, where they are installed
+interop: data $(TOOLS) $B/tests/tools/tokenize ## against other programs, where they are installed
 	$(call run,$(call sh_jobs,$(INTEROP)))
 lint: $(TOOLS) ## layering, headers, format, lengths, help texts
 	$(call run,$(LINT_JOB))
