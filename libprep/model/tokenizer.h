@@ -81,6 +81,7 @@ void tokenizer_encoder_free(struct tokenizer_encoder *e); /* accepts NULL */
 PREP_MUST_CHECK int tokenizer_encode(struct token_ids *out, struct tokenizer_encoder *e,
                                      unsigned how, const char *text, size_t n,
                                      struct prep_error *err);
+PREP_MUST_CHECK int token_ids_push(struct token_ids *l, uint32_t id, struct prep_error *err);
 void token_ids_free(struct token_ids *l);
 
 /* Appends the text of the ids, repaired where their bytes are not UTF-8. */

@@ -126,8 +126,6 @@ struct added_walk {
 int added_accept(const struct tokenizer *t, struct added_match *m, const char *s, size_t n,
                  struct added_walk *walk);
 
-PREP_MUST_CHECK int token_ids_push(struct token_ids *l, uint32_t id, struct prep_error *err);
-
 /* Where a pair is looked for first. */
 static inline size_t merge_slot(const struct merge_table *t, uint64_t pair)
 {
