@@ -59,7 +59,7 @@ CLI      := $(filter-out %/lib.sh,$(call sources,tests/cli/*.sh))
 REHEARSAL := $(call sources,tests/rehearsal/*.sh)
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)

@@ -370,6 +370,7 @@ int compare_checkpoints(struct comparison *out, const struct inspected *a,
     int rc = -1;
     *out = (struct comparison){0};
     findings_init(&out->findings);
+    out->read_data = opt->read_data;
     arena_init(&j.arena, 0);
     if (a->kind != KIND_CHECKPOINT || b->kind != KIND_CHECKPOINT) {
         prep_fail(err, PREP_EUSAGE, "%s: is a %s, want two checkpoints",
@@ -442,6 +443,7 @@ int compare_facts(cJSON *object, const struct comparison *c, struct prep_error *
     report_u64(object, "only_in_b", c->extra);
     report_u64(object, "incompatible", c->incompatible);
     report_u64(object, "files_equal", c->files_equal);
+    cJSON_AddBoolToObject(object, "read_data", c->read_data);
     cJSON_AddBoolToObject(object, "config_identical", c->config_identical);
     cJSON_AddStringToObject(object, "map_ids",
                             !c->through_map ? "none"

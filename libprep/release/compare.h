@@ -50,6 +50,7 @@ struct comparison {
     struct compare_count unproven;         /* of equal shape, bytes not compared */
     uint64_t missing, extra, incompatible; /* tensors: only in A, only in B, other shape or dtype */
     int through_map, from_base;            /* from_base: the map's base ids were taken */
+    int read_data;                         /* identical by reading, else by the manifests */
     int config_identical;                  /* B's config.json is byte for byte as expected */
     uint64_t files_equal;                  /* files beside the shards, equal byte for byte */
 };

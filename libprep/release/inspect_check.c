@@ -148,6 +148,15 @@ static void compare_file_hashes(struct job *j, const struct file_hash *files)
     }
 }
 
+/* A run may have been told not to hash. */
+static int has_hashes(const struct manifest *m)
+{
+    for (size_t i = 0; i < m->n_files; i++)
+        if (m->files[i].sha256)
+            return 1;
+    return 0;
+}
+
 static void compare_tensor_hashes(struct job *j, const struct hash128 *tensors)
 {
     const struct checkpoint *c = j->it->ckpt;
@@ -181,6 +190,9 @@ static int check_data(struct job *j, struct prep_error *err)
                      " to hold the bytes against");
         return 0;
     }
+    if (!has_hashes(&j->it->manifest))
+        findings_add(j->out, FINDING_WARNING, "NO_HASHES", EXEC_MANIFEST,
+                     "every file could be read, but the run that wrote them did not hash them");
     compare_file_hashes(j, files);
     compare_tensor_hashes(j, tensors);
     return 0;
@@ -229,6 +241,8 @@ static int check_observation(struct job *j, struct prep_error *err)
     int *experts = arena_calloc(&j->arena, run->n_layers, sizeof *experts, err);
     if (!layers || !experts)
         return -1;
+    if (!run->n_layers)
+        fault(j, "OBS_LAYER_MISSING", j->it->path, "holds no layer with experts");
     for (size_t i = 0; i < run->n_layers; i++) {
         layers[i] = run->layers[i].layer;
         experts[i] = run->n_routed_experts ? run->n_routed_experts : run->layers[i].n_experts;

@@ -9,8 +9,8 @@
  * Findings   those of model/check.h; the fault's own tag when a file beside the shards cannot be
  *            read; OBS_* of format/observation.h; errors KEEP_MAP_COUNT KEEP_MAP_LAYER
  *            KEEP_MAP_PASSES MANIFEST_FILE MANIFEST_SIZE MANIFEST_TENSOR FILE_SHA256
- *            TENSOR_XXH3; warning NO_MANIFEST: data was read, but there is nothing to hold it
- *            against
+ *            TENSOR_XXH3; warnings NO_MANIFEST and NO_HASHES: data was read, but there is
+ *            nothing to hold it against
  * Ownership  findings copy what they quote; codes are literals
  * Errors     those of store/verify.h; PREP_ENOMEM
  * Threads    one call at a time per result

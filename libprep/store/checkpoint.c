@@ -65,8 +65,7 @@ static int no_weights(struct opening *o, struct prep_error *err)
     }
     const char *why =
         partial ? "; unfinished *.partial files are there: the run that writes them was interrupted"
-        : shards ? "; `prep-inspect repair` rebuilds it"
-                 : "";
+                : "";
     if (shards)
         return prep_fail_tag(err, PREP_ENOINPUT, "NO_INDEX", "%s: has %zu shards but no %s%s",
                              o->c->dir, shards, HF_INDEX_NAME, why);
