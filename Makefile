@@ -44,12 +44,13 @@ sources   = $(sort $(wildcard $(1)))
 objects   = $(patsubst %.c,$B/%.o,$(1))
 programs  = $(patsubst %.c,$B/%,$(call sources,$(1)))
 
-LIB_OBJ  := $(call objects,$(call sources,libprep/*/*.c))
+LIB_OBJ  := $(call objects,$(call sources,libprep/*/*.c kernels/*.c kernels/*/*.c))
 CLI_OBJ  := $(call objects,$(call sources,tools/cli*.c))
 TOOLS    := $(patsubst tools/%.c,$B/bin/%,$(filter-out tools/cli%,$(call sources,tools/*.c)))
 SUPPORT_OBJ := $(call objects,$(filter-out %/fault_alloc.c,$(call sources,tests/support/*.c)))
 
 UNIT     := $(call programs,tests/unit/test_*.c)
+KERNELS  := $(call programs,tests/kernels/test_*.c)
 GOLDEN   := $(call programs,tests/golden/test_*.c)
 FAULTS   := $(call programs,tests/faults/test_*.c)
 BENCH    := $(call programs,tests/bench/bench_*.c)
@@ -73,10 +74,14 @@ all: $(TOOLS) ## build every tool into build/release/bin
 
 .SECONDARY:
 
+# The suffix of a kernel's file says which instructions it may use; cpu.c finds out who may call it.
+%_avx2.o: ISA_FLAGS = -mavx2 -mf16c
+%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mf16c
+
 $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC    $<)
-	$Q$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$Q$(CC) $(CFLAGS_ALL) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
 define archive
 	@mkdir -p $(@D)
@@ -140,11 +145,12 @@ replay_jobs = $(foreach t,$(REPLAY),$(call replay_job,$t))
 LINT_JOB := 'lint $(V_ENV) sh tests/lint/lint.sh'
 run    = @printf '%s\n' $(1) | V=$V sh tests/run.sh
 
-VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(UNIT) $(GOLDEN) \
-        $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
+VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(UNIT) \
+        $(KERNELS) $(GOLDEN) $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
 
 .PHONY: tests-build jobs
-tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(GOLDEN) $(FAULTS) $(REPLAY))
+tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS) \
+        $(REPLAY))
 jobs:
 	@printf '%s\n' $(VARIANT_JOBS)
 
@@ -166,9 +172,11 @@ test: ## everything: packages, build, all tests, also under the sanitizers, lint
 	   $(MAKE) --no-print-directory -s jobs; \
 	   echo $(LINT_JOB); } | V=$V sh tests/run.sh
 
-.PHONY: unit golden cli faults corpus rehearsal interop lint asan tsan
+.PHONY: unit kernels golden cli faults corpus rehearsal interop lint asan tsan
 unit: data $(UNIT) ## unit tests
 	$(call run,$(call c_jobs,$(UNIT)))
+kernels: $(KERNELS) ## every variant of every kernel against its scalar one
+	$(call run,$(call c_jobs,$(KERNELS)))
 golden: data $(GOLDEN) ## tests against golden data
 	$(call run,$(call c_jobs,$(GOLDEN)))
 cli: data $(TOOLS) ## the commands: exact output and exit codes
