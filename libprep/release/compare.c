@@ -78,8 +78,10 @@ static int open_view(struct job *j, struct report *report, struct prep_error *er
     const struct apply_options options = {.drop_mtp = j->opt->map && drops_mtp(j)};
     if (!j->opt->map)
         return plain_view(j, err);
-    if (!j->a->has_config)
-        return prep_fail_tag(err, PREP_EDATA, j->a->config_fault.tag, "%s", j->a->config_fault.msg);
+    if (!j->a->has_config) {
+        *err = j->a->config_fault;
+        return -1;
+    }
     if (prune_apply(&j->pruned, j->a->ckpt, &j->a->config, j->opt->map, &options, report, err))
         return prep_note(err, "%s", j->a->path);
     j->out->through_map = 1;

@@ -157,7 +157,16 @@ static int parse_manifest(struct opener *o, const char *text, size_t n, const ch
     return o->it->has_manifest ? 0 : -1;
 }
 
-/* Read a file beside the shards; its faults go to *fault. Running out of memory is a real error. */
+/* Is it the file that is at fault, or the machine? Only the first is kept for later. */
+static int keep_fault(struct opener *o, const struct prep_error *fault)
+{
+    if (fault->code != PREP_ENOMEM && fault->code != PREP_EIO)
+        return 0;
+    *o->err = *fault;
+    return -1;
+}
+
+/* Read a file beside the shards; its faults go to *fault. */
 static int read_beside(struct opener *o, const char *name,
                        int (*parse)(struct opener *, const char *, size_t, const char *,
                                     struct prep_error *),
@@ -171,10 +180,7 @@ static int read_beside(struct opener *o, const char *name,
     if (checkpoint_read_file(c, name, &o->it->arena, &text, fault) == 0 &&
         parse(o, (const char *)text.p, text.n, c->files[file].path, fault) == 0)
         return 0;
-    if (fault->code != PREP_ENOMEM)
-        return 0;
-    *o->err = *fault;
-    return -1;
+    return keep_fault(o, fault);
 }
 
 static int load_config(struct opener *o, const char *path, struct prep_error *err)
@@ -193,10 +199,8 @@ static int open_checkpoint(struct opener *o)
     it->kind = KIND_CHECKPOINT;
     if (checkpoint_open(&it->ckpt, o->io, it->path, o->report, o->err))
         return -1;
-    if (load_config(o, it->ckpt->dir, &it->config_fault) && it->config_fault.code == PREP_ENOMEM) {
-        *o->err = it->config_fault;
+    if (load_config(o, it->ckpt->dir, &it->config_fault) && keep_fault(o, &it->config_fault))
         return -1;
-    }
     return read_beside(o, INSPECT_KEEP_MAP, parse_map, &it->map_fault) ||
                    read_beside(o, EXEC_MANIFEST, parse_manifest, &it->manifest_fault) ||
                    tally_tensors(it, o->err)

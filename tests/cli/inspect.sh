@@ -330,6 +330,16 @@ expect_stdout_like '^A is seen through the keep-map, by kept_parent$'
 run prep-inspect diff --keep-map "$T/p20/keep_map.json" --read-data "$T/p24" "$T/p20"
 expect_exit 0
 
+begin 'a checkpoint without its MTP layer, and with it stitched on again, is proven as well'
+# shellcheck disable=SC2086
+"$PREP_BIN/reap-prune" $SRC -q $OBS --keep 24 --mtp drop "$T/headless" >/dev/null 2>&1
+"$PREP_BIN/stitch-mtp" -q "$T/headless" "$SRC" "$T/stitched" >/dev/null 2>&1
+run prep-inspect diff --pruned --read-data "$SRC" "$T/headless"
+expect_exit 0
+run prep-inspect diff --pruned --read-data "$SRC" "$T/stitched"
+expect_exit 0
+expect_stdout_like '^B is A through the keep-map, byte for byte$'
+
 begin 'without reading, manifests prove what they can'
 run prep-inspect diff --pruned "$T/p24" "$T/p20"
 expect_exit 0
