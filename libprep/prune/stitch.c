@@ -5,7 +5,7 @@
 
 #include "libprep/prune/check.h"
 #include "libprep/prune/edit_config.h"
-#include "libprep/prune/exclude.h"
+#include "libprep/quant/exclude.h"
 #include "libprep/prune/renumber.h"
 
 struct job {

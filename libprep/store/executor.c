@@ -184,6 +184,7 @@ struct run {
     char journal_name[NAME_BYTES];
     int lock, part_lock;
     struct journal journal;
+    struct journal_sizes sizes;
     uint32_t *queue;
     size_t n_queue;
     struct arena arena;
@@ -267,8 +268,7 @@ static int open_state(struct run *r, struct prep_error *err)
     char path[EXEC_PATH_BYTES], parent[EXEC_PATH_BYTES];
     const struct io *io = r->opt.io;
     if (unfinish(r, err) || exec_path(path, sizeof path, r->state, r->journal_name, "", err) ||
-        journal_open(&r->journal, io, path, r->plan->key, r->plan->n_files, r->plan->n_tensors,
-                     r->opt.fresh, err))
+        journal_open(&r->journal, io, path, r->plan->key, &r->sizes, r->opt.fresh, err))
         return -1;
     /* Before any other file appears: what is found there later must be known as ours. */
     return sync_folder(io, r->state, err) || sync_folder(io, r->opt.dir, err) ||
@@ -309,7 +309,7 @@ static int read_part(struct run *r, int part, struct journal *j, struct prep_err
     part_name(name, part, r->opt.n_parts, "journal");
     if (exec_path(path, sizeof path, r->state, name, "", err))
         return -1;
-    if (journal_read(j, r->opt.io, path, r->plan->key, r->plan->n_files, r->plan->n_tensors, err))
+    if (journal_read(j, r->opt.io, path, r->plan->key, &r->sizes, err))
         return prep_note(err, "part %d of %d", part, r->opt.n_parts);
     return 0;
 }
@@ -346,6 +346,8 @@ static int adopt_part(struct run *r, int part, struct prep_error *err)
         memcpy(r->journal.tensors + f->first_tensor, j.tensors + f->first_tensor,
                f->n_tensors * sizeof *j.tensors);
     }
+    if (!rc)
+        journal_adopt_notes(&r->journal, &j);
     journal_close(&j);
     return rc;
 }
@@ -450,6 +452,23 @@ static void manifest_tensors(struct json_out *o, const struct run *r)
     json_out_close(o);
 }
 
+/* What the plan has to say, steps' notes included. */
+static int manifest_run(struct json_out *o, const struct run *r, struct prep_error *err)
+{
+    if (!r->plan->manifest)
+        return 0;
+    for (uint64_t i = 0; i < r->journal.note_bytes / 8; i++)
+        if (!r->journal.noted[i])
+            return prep_fail(err, PREP_EBUG,
+                             "a step has left no note, byte %" PRIu64 " of %" PRIu64, 8 * i,
+                             r->journal.note_bytes);
+    json_out_key(o, "run");
+    json_out_open(o, '{');
+    int rc = r->plan->manifest(r->plan->manifest_arg, r->journal.notes, o, err);
+    json_out_close(o);
+    return rc;
+}
+
 static int write_manifest(const struct run *r, struct prep_error *err)
 {
     struct json_out o;
@@ -461,17 +480,14 @@ static int write_manifest(const struct run *r, struct prep_error *err)
     json_out_string(&o, "prep-manifest");
     json_out_key(&o, "version");
     json_out_i64(&o, 1);
-    if (r->opt.manifest.n) {
-        json_out_key(&o, "run");
-        json_out_raw(&o, (const char *)r->opt.manifest.p, r->opt.manifest.n);
-    }
+    int rc = manifest_run(&o, r, err);
     manifest_sources(&o, r->plan);
     manifest_files(&o, r);
     manifest_tensors(&o, r);
     json_out_close(&o);
-    int rc = json_out_finish(&o, &text, err) ||
-             exec_path(path, sizeof path, r->opt.dir, EXEC_MANIFEST, "", err) ||
-             io_write_file(r->opt.io, path, text.p, text.n, err);
+    rc = rc || json_out_finish(&o, &text, err) ||
+         exec_path(path, sizeof path, r->opt.dir, EXEC_MANIFEST, "", err) ||
+         io_write_file(r->opt.io, path, text.p, text.n, err);
     json_out_free(&o);
     return rc ? -1 : 0;
 }
@@ -513,7 +529,7 @@ static int tidy_finished(struct run *r, struct prep_error *err)
     struct journal j = {0};
     int rc = 0;
     if (io->stat(io->self, path, &st) >= 0)
-        rc = journal_read(&j, io, path, r->plan->key, r->plan->n_files, r->plan->n_tensors, err);
+        rc = journal_read(&j, io, path, r->plan->key, &r->sizes, err);
     journal_close(&j);
     return rc || remove_state(r, err) ? -1 : 1;
 }
@@ -580,7 +596,12 @@ int plan_execute(const struct plan *plan, const struct exec_options *opt,
     *result = (struct exec_result){0};
     if (plan_check(plan, opt, result, err))
         return -1;
-    struct run r = {.plan = plan, .opt = *opt, .lock = -1, .part_lock = -1, .journal.fd = -1};
+    struct run r = {.plan = plan,
+                    .opt = *opt,
+                    .lock = -1,
+                    .part_lock = -1,
+                    .journal.fd = -1,
+                    .sizes = {plan->n_files, plan->n_tensors, plan->note_bytes}};
     if (r.opt.n_threads < 1)
         r.opt.n_threads = prep_default_threads();
     arena_init(&r.arena, 0);

@@ -47,7 +47,6 @@ struct exec_options {
     progress_fn progress; /* may be NULL; called from the calling thread */
     void *progress_arg;
     const volatile sig_atomic_t *stop; /* may be NULL; set by a signal handler */
-    struct span manifest; /* JSON members for the manifest, `"name": value, ...`, or empty */
 };
 
 struct exec_result {
