@@ -4,15 +4,15 @@
 
 #include "libprep/release/compare.h"
 #include "libprep/release/inspect_check.h"
-#include "libprep/release/lint.h"
-#include "tools/cli.h"
+#include "tools/cli_lint.h"
 
 enum { COUNT_TEXT = 32 };
 
 struct options {
-    const char *match, *keep_map, *engines, *source;
-    int64_t layer, tp, ep;
+    const char *match, *keep_map;
+    int64_t layer;
     int tensors, read_data, pruned;
+    struct cli_lint_options lint;
 };
 
 #define AT(member) offsetof(struct options, member)
@@ -27,11 +27,13 @@ static const struct cli_option table[] = {
     {"keep-map", 0, CLI_TEXT, "FILE", "diff: see A through this keep-map", AT(keep_map), 0, 0},
     {"pruned", 0, CLI_FLAG, NULL, "diff: see A through the keep_map.json of B", AT(pruned), 0, 0},
     {"engine", 0, CLI_TEXT, "NAME,...",
-     "lint: of sglang, vllm, transformers, llama.cpp; all when not given", AT(engines), 0, 0},
-    {"tp", 0, CLI_INT, "N", "lint: can N tensor-parallel ranks serve it", AT(tp), 1, 4096},
-    {"ep", 0, CLI_INT, "N", "lint: can N expert-parallel ranks serve it", AT(ep), 1, 65536},
+     "lint, repair: of sglang, vllm, transformers, llama.cpp; all when not given", AT(lint.engines),
+     0, 0},
+    {"tp", 0, CLI_INT, "N", "lint: can N tensor-parallel ranks serve it", AT(lint.tp), 1, 4096},
+    {"ep", 0, CLI_INT, "N", "lint: can N expert-parallel ranks serve it", AT(lint.ep), 1, 65536},
     {"source", 0, CLI_TEXT, "PATH", "lint: the checkpoint this one was cut from: compare routers",
-     AT(source), 0, 0},
+     AT(lint.source), 0, 0},
+    CLI_PLAN_OPTIONS(struct options, lint.plan),
 };
 
 static const struct cli_program program = {
@@ -41,7 +43,8 @@ static const struct cli_program program = {
     .synopsis = "[OPTION]... PATH...\n"
                 "[OPTION]... check PATH...\n"
                 "[OPTION]... diff A B\n"
-                "[OPTION]... lint PATH...",
+                "[OPTION]... lint PATH...\n"
+                "[OPTION]... repair SOURCE OUTPUT",
     .description =
         "PATH is a checkpoint (a folder, or ORG/NAME in the local hub cache), a .safetensors file, "
         "an index, a config.json, observations (a file, a folder of blocks or a bundle), a "
@@ -52,12 +55,16 @@ static const struct cli_program program = {
         "experts under their new ids, so that B is proven to hold A's bytes.\n\n"
         "lint says what will fail when an engine serves the checkpoint: one line for each finding, "
         "CODE [engines] place: what is found; what will happen; the mend. Notes, which are no "
-        "faults, are shown with -v.",
+        "faults, are shown with -v.\n\n"
+        "repair writes SOURCE to OUTPUT with everything mended that needs no source: unequal gate "
+        "and up scales, lists, counts, the index, headers. Codes of weights never change. The "
+        "result is linted again, and what is left is shown.",
     .examples = "prep-inspect GLM-5.1 --layer 3 --match '*.gate.*'\n"
                 "prep-inspect check --read-data GLM-5.1-192\n"
                 "prep-inspect diff --pruned --read-data GLM-5.1 GLM-5.1-192\n"
-                "prep-inspect lint --engine sglang,vllm --tp 8 GLM-5.1-192-NVFP4",
-    .common = CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM,
+                "prep-inspect lint --engine sglang,vllm --tp 8 GLM-5.1-192-NVFP4\n"
+                "prep-inspect repair GLM-5.1-192-NVFP4 GLM-5.1-192-NVFP4-mended",
+    .common = CLI_HAS_ALL,
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .min_operands = 1,
@@ -597,68 +604,6 @@ out:
     return rc;
 }
 
-/* ---- lint ---- */
-
-static void print_lint(struct run *r, const char *path, const struct lint *l)
-{
-    char engines[LINT_ENGINE_TEXT];
-    for (size_t i = 0; i < l->n; i++) {
-        const struct lint_finding *f = &l->items[i];
-        if (f->rule->note && !r->cli->common.verbose)
-            continue;
-        fprintf(r->out, "%s [%s] %s%s%s; %s; mend: %s%s\n", f->code,
-                lint_engines_text(f->engines, engines), f->place, *f->place ? ": " : "", f->text,
-                f->rule->will, f->rule->mend, f->rule->note ? " (note)" : "");
-    }
-    for (size_t i = 0; i < l->n_counts; i++)
-        if (l->counts[i].n > LINT_PER_CODE)
-            fprintf(r->out, "%s: and %zu more\n", l->counts[i].code,
-                    l->counts[i].n - LINT_PER_CODE);
-    fprintf(r->out, "%s: %s: ", path, lint_engines_text(l->engines, engines));
-    if (l->n_faults)
-        fprintf(r->out, "%zu finding%s", l->n_faults, plural(l->n_faults));
-    else
-        fputs("no finding", r->out);
-    if (l->n_notes)
-        fprintf(r->out, ", %zu note%s", l->n_notes, plural(l->n_notes));
-    fputc('\n', r->out);
-}
-
-static int lint_one(struct run *r, const char *path, const struct lint_options *opt, size_t *n)
-{
-    struct lint l = {0};
-    int rc = lint_run(&l, &io_posix, path, opt, r->err);
-    if (!rc && r->out) {
-        print_lint(r, path, &l);
-    } else if (!rc) {
-        cJSON *fact = new_fact(r);
-        rc = !fact || !cJSON_AddStringToObject(fact, "path", path) || lint_facts(fact, &l, r->err);
-    }
-    *n += l.n_faults;
-    lint_fini(&l);
-    return rc ? -1 : 0;
-}
-
-static int lint_all(struct run *r)
-{
-    struct lint_options opt = {.tp = (int)r->o->tp,
-                               .ep = (int)r->o->ep,
-                               .source = r->o->source,
-                               .n_threads = (int)r->cli->common.jobs};
-    size_t n = 0;
-    if (r->cli->n_operands < 2)
-        return prep_fail(r->err, PREP_EUSAGE, "lint wants one PATH or more");
-    if (r->o->engines && lint_engines_parse(&opt.engines, r->o->engines))
-        return prep_fail(r->err, PREP_EUSAGE,
-                         "--engine %s: want names of sglang, vllm, transformers, llama.cpp, "
-                         "separated by commas",
-                         r->o->engines);
-    for (int i = 1; i < r->cli->n_operands; i++)
-        if (lint_one(r, r->cli->operands[i], &opt, &n))
-            return -1;
-    return n ? prep_fail(r->err, PREP_EVERIFY, "%zu finding%s", n, plural(n)) : 0;
-}
-
 /* ---- modes ---- */
 
 static int show_all(struct run *r)
@@ -683,11 +628,11 @@ static int check_all(struct run *r)
     return n ? prep_fail(r->err, PREP_EVERIFY, "%zu fault%s found", n, plural(n)) : 0;
 }
 
-enum mode { MODE_SHOW, MODE_CHECK, MODE_DIFF, MODE_LINT, N_MODES };
+enum mode { MODE_SHOW, MODE_CHECK, MODE_DIFF, MODE_LINT, MODE_REPAIR, N_MODES };
 
 static enum mode mode_of(const char *word)
 {
-    static const char *const words[N_MODES] = {"", "check", "diff", "lint"};
+    static const char *const words[N_MODES] = {"", "check", "diff", "lint", "repair"};
     for (int m = MODE_CHECK; m < N_MODES; m++)
         if (strcmp(words[m], word) == 0)
             return (enum mode)m;
@@ -695,21 +640,36 @@ static enum mode mode_of(const char *word)
 }
 
 /* Options that would be passed over in silence are refused. */
-static int check_options(const struct options *o, enum mode mode, struct prep_error *err)
+static int check_options(const struct options *o, const struct cli_common *c, enum mode mode,
+                         struct prep_error *err)
 {
-    const int listing = mode == MODE_SHOW, mapping = mode == MODE_DIFF;
+    const struct cli_lint_options *l = &o->lint;
     const int reading = mode == MODE_CHECK || mode == MODE_DIFF;
-    if (mode != MODE_LINT && (o->engines || o->tp || o->ep || o->source))
-        return prep_fail(err, PREP_EUSAGE, "--engine, --tp, --ep and --source go with lint");
-    if (!listing && (o->tensors || o->match || o->layer >= 0))
+    if (mode != MODE_SHOW && (o->tensors || o->match || o->layer >= 0))
         return prep_fail(err, PREP_EUSAGE, "--tensors, --layer and --match only show");
     if (!reading && o->read_data)
         return prep_fail(err, PREP_EUSAGE, "--read-data goes with check and diff");
-    if (!mapping && (o->keep_map || o->pruned))
+    if (mode != MODE_DIFF && (o->keep_map || o->pruned))
         return prep_fail(err, PREP_EUSAGE, "--keep-map and --pruned go with diff");
     if (o->keep_map && o->pruned)
         return prep_fail(err, PREP_EUSAGE, "give --keep-map or --pruned, not both");
+    if (mode != MODE_LINT && (l->tp || l->ep || l->source))
+        return prep_fail(err, PREP_EUSAGE, "--tp, --ep and --source go with lint");
+    if (mode != MODE_LINT && mode != MODE_REPAIR && l->engines)
+        return prep_fail(err, PREP_EUSAGE, "--engine goes with lint and repair");
+    if (mode != MODE_REPAIR && (c->dry_run || c->fresh || c->force || c->assemble || c->part.n ||
+                                l->plan.shard_bytes || l->plan.sync_bytes || l->plan.no_hashes))
+        return prep_fail(err, PREP_EUSAGE, "options of writing go with repair");
     return 0;
+}
+
+static int repair(struct run *r)
+{
+    const int n = r->cli->n_operands;
+    if (n != 3 && !(n == 2 && r->cli->common.dry_run))
+        return prep_fail(r->err, PREP_EUSAGE, "repair wants SOURCE and OUTPUT");
+    return cli_repair(r->cli, &r->o->lint, r->cli->operands[1], n == 3 ? r->cli->operands[2] : NULL,
+                      r->list, r->report, r->err);
 }
 
 static int run(struct cli *cli, const void *options, struct report *report, struct prep_error *err)
@@ -720,7 +680,7 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
                     .report = report,
                     .err = err};
     const enum mode mode = mode_of(cli->operands[0]);
-    if (check_options(r.o, mode, err))
+    if (check_options(r.o, &cli->common, mode, err))
         return -1;
     r.list = cJSON_AddArrayToObject(report->facts, "results");
     if (!r.list)
@@ -730,7 +690,9 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
     if (mode == MODE_CHECK)
         return check_all(&r);
     if (mode == MODE_LINT)
-        return lint_all(&r);
+        return cli_lint(cli, &r.o->lint, cli->operands + 1, cli->n_operands - 1, r.list, err);
+    if (mode == MODE_REPAIR)
+        return repair(&r);
     if (cli->n_operands != 3)
         return prep_fail(err, PREP_EUSAGE, "diff wants two checkpoints, A and B");
     return diff(&r, cli->operands[1], cli->operands[2]);
