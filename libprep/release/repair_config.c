@@ -259,22 +259,52 @@ static const char *list_key(const struct json *d, uint32_t object)
     return NULL;
 }
 
+/* The list alone, as a file would have it: json_patch_set() indents it to where it goes. */
+static int list_text(struct json_out *o, const struct json *d, uint32_t list, struct arena *arena,
+                     struct span *text, struct prep_error *err)
+{
+    const int pairs = json_type(d, list) == JSON_OBJECT;
+    json_out_open(o, pairs ? '{' : '[');
+    for (uint32_t i = json_first(d, list); i != JSON_NONE; i = json_next(d, i)) {
+        size_t n;
+        const char *s = json_string(d, i, arena, &n, err);
+        if (!s)
+            return -1;
+        if (pairs) {
+            json_out_key_n(o, s, n);
+            i = json_next(d, i);
+            json_out_raw(o, d->text + d->nodes[i].start, d->nodes[i].end - d->nodes[i].start);
+        } else {
+            json_out_string_n(o, s, n);
+        }
+    }
+    json_out_close(o);
+    return json_out_finish(o, text, err);
+}
+
 /* The fresh list in place of each that is there. */
 static int set_lists(struct config_repair *c, struct prep_error *err)
 {
-    struct json fresh = {0};
     const struct span text = c->fresh.quantization_config;
+    struct json fresh = {0};
+    struct json_out o;
+    struct span list;
+    json_out_init(&o, 2);
     int rc = json_parse(&fresh, (const char *)text.p, text.n, "list", err);
     const char *from = rc ? NULL : list_key(&fresh, 0);
-    const struct json_node *node = from ? &fresh.nodes[json_get(&fresh, 0, from)] : NULL;
-    for (size_t i = 0; i < c->n && !rc && node; i++) {
+    if (from)
+        rc = list_text(&o, &fresh, json_get(&fresh, 0, from), &c->k->r->arena, &list, err);
+    for (size_t i = 0; i < c->n && !rc && from; i++) {
         struct mended_file *f = &c->files[i];
         if (f->object == JSON_NONE || f->whole.n)
             continue;
         const char *key = list_key(&f->doc, f->object);
-        rc = json_patch_set(&f->patch, f->object, key ? key : from, fresh.text + node->start,
-                            node->end - node->start, err);
+        size_t n = list.n;
+        while (n && list.p[n - 1] == '\n')
+            n--;
+        rc = json_patch_set(&f->patch, f->object, key ? key : from, (const char *)list.p, n, err);
     }
+    json_out_free(&o);
     json_free(&fresh);
     return rc;
 }

@@ -17,7 +17,8 @@
 
 #include "kernels/fp.h"
 #include "libprep/base/hash.h"
-#include "libprep/release/lint.h"
+#include "libprep/release/repair.h"
+#include "libprep/store/executor.h"
 #include "tests/support/edit_checkpoint.h"
 #include "tests/support/parents.h"
 
@@ -309,7 +310,7 @@ static void two_mtp_layers(struct edit *e)
 
 /* ---- the table ---- */
 
-enum { WITH_SOURCE = 1, CUT_SHARD = 2 };
+enum { WITH_SOURCE = 1, CUT_SHARD = 2, MENDS = 4 };
 
 static const struct broken {
     const char *name;
@@ -326,21 +327,21 @@ static const struct broken {
      "SCALE_MISSING",
      ALL,
      {EXPERT(3, 5, "up_proj.input_scale"), "the other 143 linears have one"},
-     0},
+     MENDS},
     {"gate_up_scale_unequal",
      PARENT_Q,
      gate_up_scale_unequal,
      "GATE_UP_SCALE",
      ALL,
      {"layer 2", "expert 7", "ratio 1.5", "prep-inspect repair"},
-     0},
+     MENDS},
     {"ct_gate_up_scale_unequal",
      PARENT_C,
      ct_gate_up_scale_unequal,
      "GATE_UP_SCALE",
      ALL,
      {"layer 4", "expert 0", "ratio 2"},
-     0},
+     MENDS},
     {"scale_nan",
      PARENT_Q,
      scale_nan,
@@ -361,7 +362,7 @@ static const struct broken {
      "SCALE_SHAPE",
      ALL,
      {"weights_proj.weight_scale", "[128,16]", "[4,16]", "load-time layout in a file"},
-     0},
+     MENDS},
     {"one_expert_bf16",
      PARENT_Q,
      one_expert_bf16,
@@ -375,42 +376,42 @@ static const struct broken {
      "TENSOR_UNKNOWN",
      ALL,
      {EXPERT(2, 0, "up_proj.weight_bf16")},
-     0},
+     MENDS},
     {"exclude_fused_only",
      PARENT_C,
      exclude_fused_only,
      "EXCLUDE_LEAF_MISSING",
      LINT_TRANSFORMERS | LINT_VLLM,
      {"model.layers.2.mlp.shared_experts.gate_proj", "model.layers.2.mlp.shared_experts.up_proj"},
-     0},
+     MENDS},
     {"exclude_gate_glob",
      PARENT_A,
      exclude_gate_glob,
      "EXCLUDE_TOO_WIDE",
      TWO,
      {"*mlp.gate*", "model.layers.0.mlp.gate_up_proj"},
-     0},
+     MENDS},
     {"mtp_not_excluded",
      PARENT_Q,
      mtp_not_excluded,
      "MTP_NOT_EXCLUDED",
      LINT_VLLM,
      {"model.layers.5", "add \"model.layers.5*\""},
-     0},
+     MENDS},
     {"ct_mtp_decoder_not_excluded",
      PARENT_C,
      ct_mtp_decoder_not_excluded,
      "MTP_NOT_EXCLUDED",
      LINT_SGLANG,
      {"add \"re:model\\.decoder\\..*\""},
-     0},
+     MENDS},
     {"quant_configs_disagree",
      PARENT_Q,
      quant_configs_disagree,
      "QUANT_CONFIG_DISAGREE",
      ALL,
      {"hf_quant_config.json", "config.json", "FP8", "NVFP4"},
-     0},
+     MENDS},
     {"fused_qkv_a_split",
      PARENT_A,
      fused_qkv_a_split,
@@ -454,7 +455,7 @@ static const struct broken {
      ALL,
      {"layer 2", "new id 0", "new id 1", "original id"},
      WITH_SOURCE},
-    {"expert_gap", PARENT_P, expert_gap, "EXPERT_IDS", ALL, {"layer 4", "0..10, 12"}, 0},
+    {"expert_gap", PARENT_P, expert_gap, "EXPERT_IDS", ALL, {"layer 4", "0..10, 12"}, MENDS},
     {"expert_incomplete",
      PARENT_N,
      expert_incomplete,
@@ -468,14 +469,14 @@ static const struct broken {
      "EXPERT_COUNT",
      ALL,
      {"16 in the config", "12 in the tensors"},
-     0},
+     MENDS},
     {"index_absent_tensor",
      PARENT_N,
      index_absent_tensor,
      "INDEX_MISMATCH",
      ALL,
      {EXPERT(2, 16, "up_proj.weight"), "model-00001-of-00004.safetensors"},
-     0},
+     MENDS},
     {"short_shard",
      PARENT_N,
      nothing,
@@ -504,14 +505,14 @@ static const struct broken {
      "QZEROS_CONVENTION",
      ALL,
      {EXPERT(2, 1, "gate_proj.qzeros"), "0x88888888", "0x77777777"},
-     0},
+     MENDS},
     {"group_size_wrong",
      PARENT_G,
      group_size_wrong,
      "GROUP_SIZE",
      ALL,
      {"64 in the config", "128 by the scales"},
-     0},
+     MENDS},
 };
 
 enum { N_CASES = sizeof cases / sizeof *cases };
@@ -629,6 +630,97 @@ static void parents_are_clean(void **state)
     }
 }
 
+/* ---- repair ---- */
+
+static const char *repair_it(const char *dir, struct repair_result *r)
+{
+    const struct repair_job job = {.io = &io_posix, .source = dir, .n_threads = 2};
+    const char *out = test_path("%s/out", test_temp_dir());
+    const struct exec_options opt = {.io = &io_posix, .dir = out, .n_threads = 2};
+    struct report report;
+    struct exec_result result;
+    report_init(&report);
+    if (repair_job_run(r, &job, &report, &err))
+        fail_msg("%s: %s", dir, err.msg);
+    report_fini(&report);
+    if (!r->plan)
+        return NULL;
+    if (plan_execute(r->plan, &opt, &result, &err))
+        fail_msg("%s: %s", dir, err.msg);
+    return out;
+}
+
+static void repair_mends_what_needs_no_source(void **state)
+{
+    (void)state;
+    int n = 0;
+    for (int i = 0; i < N_CASES; i++) {
+        const struct broken *c = &cases[i];
+        struct repair_result r;
+        struct lint l;
+        if (!(c->how & MENDS))
+            continue;
+        const char *out = repair_it(break_it(c), &r);
+        if (!out)
+            fail_msg("%s: nothing was mended", c->name);
+        assert_int_equal(r.n_mends, 1);
+        assert_string_equal(r.mends[0].code, c->code);
+        run_lint(&l, out, &(struct lint_options){.n_threads = 2});
+        for (size_t k = 0; k < l.n; k++)
+            if (!l.items[k].rule->note && !is_own(c->parent, l.items[k].code))
+                fail_msg("%s: left %s %s: %s", c->name, l.items[k].code, l.items[k].place,
+                         l.items[k].text);
+        lint_fini(&l);
+        repair_result_free(&r);
+        n++;
+    }
+    assert_int_equal(n, 15);
+}
+
+static void what_cannot_be_mended_is_not_written(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_CASES; i++) {
+        struct repair_result r;
+        if (cases[i].how & (MENDS | WITH_SOURCE | CUT_SHARD))
+            continue;
+        if (repair_it(break_it(&cases[i]), &r))
+            fail_msg("%s: mended %s", cases[i].name, r.mends[0].code);
+        repair_result_free(&r);
+    }
+}
+
+/* What a mend undoes is the parent again, tensor by tensor and text by text. */
+static void mends_restore_the_parent(void **state)
+{
+    (void)state;
+    static const char *const exact[] = {
+        "weight_twice",     "expert_gap",         "input_scale_missing",
+        "qzeros_v2_in_v1",  "scale_padded_rows",  "index_absent_tensor",
+        "mtp_not_excluded", "config_count_stale", "group_size_wrong"};
+    for (size_t i = 0; i < sizeof exact / sizeof *exact; i++) {
+        const struct broken *c = cases;
+        while (strcmp(c->name, exact[i]) != 0)
+            c++;
+        struct repair_result r;
+        struct edit a, b;
+        const char *out = repair_it(break_it(c), &r);
+        edit_open(&a, make_parent(c->parent));
+        edit_open(&b, out);
+        assert_int_equal(a.n, b.n);
+        for (size_t t = 0; t < a.n; t++) {
+            struct edit_tensor *x = &a.tensors[t], *y = edit_get(&b, "%s", x->info.name);
+            if (x->info.bytes != y->info.bytes || x->info.dtype != y->info.dtype ||
+                memcmp(edit_bytes(&a, x), edit_bytes(&b, y), (size_t)x->info.bytes) != 0)
+                fail_msg("%s: %s differs", c->name, x->info.name);
+        }
+        assert_string_equal(edit_text(&a, "config.json"), edit_text(&b, "config.json"));
+        edit_close(&b);
+        edit_close(&a);
+        repair_result_free(&r);
+    }
+}
+
 static void says_which_ranks_do_not_fit(void **state)
 {
     (void)state;
@@ -683,6 +775,9 @@ int main(void)
         cmocka_unit_test(parents_are_clean),
         cmocka_unit_test(finds_each_broken_checkpoint_and_nothing_else),
         cmocka_unit_test(finds_it_whichever_engine_of_its_own_is_asked_for),
+        cmocka_unit_test(repair_mends_what_needs_no_source),
+        cmocka_unit_test(what_cannot_be_mended_is_not_written),
+        cmocka_unit_test(mends_restore_the_parent),
         cmocka_unit_test(says_which_ranks_do_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
