@@ -146,6 +146,7 @@ void json_out_free(struct json_out *o);
 void json_out_open(struct json_out *o, char bracket); /* '{' or '[' */
 void json_out_close(struct json_out *o);
 void json_out_key(struct json_out *o, const char *key);
+void json_out_key_n(struct json_out *o, const char *key, size_t n);
 void json_out_string(struct json_out *o, const char *s);
 void json_out_string_n(struct json_out *o, const char *s, size_t n); /* bad UTF-8: U+FFFD */
 void json_out_i64(struct json_out *o, int64_t v);

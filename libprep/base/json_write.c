@@ -8,6 +8,7 @@
 
 #include "libprep/base/json.h"
 #include "libprep/base/json_text.h"
+#include "libprep/base/utf8.h"
 
 /* Splices */
 
@@ -269,12 +270,17 @@ static void put_quoted(struct json_out *o, const char *s, size_t n)
     put(o, "\"", 1);
 }
 
-void json_out_key(struct json_out *o, const char *key)
+void json_out_key_n(struct json_out *o, const char *key, size_t n)
 {
     separate(o);
-    put_quoted(o, key, strlen(key));
+    put_quoted(o, key, n);
     put(o, ": ", o->indent == JSON_COMPACT ? 1 : 2);
     o->after_key = 1;
+}
+
+void json_out_key(struct json_out *o, const char *key)
+{
+    json_out_key_n(o, key, strlen(key));
 }
 
 void json_out_string_n(struct json_out *o, const char *s, size_t n)

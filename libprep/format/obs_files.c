@@ -211,28 +211,31 @@ static void strip_ending(char *name)
     }
 }
 
+/* The last part of a path, without the slashes behind it; "" when there is none. */
+static char *last_part(char *s)
+{
+    size_t n = strlen(s);
+    while (n > 0 && s[n - 1] == '/')
+        s[--n] = 0;
+    while (n > 0 && s[n - 1] != '/')
+        n--;
+    return s + n;
+}
+
 const char *obs_label(struct arena *arena, const char *path, struct prep_error *err)
 {
-    char *s = arena_strndup(arena, path, strlen(path), err);
-    if (!s)
-        return NULL;
-    for (;;) {
-        size_t n = strlen(s);
-        while (n > 1 && s[n - 1] == '/')
-            s[--n] = 0;
-        char *part = s + (base_name(s) - s);
-        if (!is_generic(part) || part == s)
+    char *s = arena_strndup(arena, path, strlen(path), err), *name = s;
+    while (s) {
+        char *part = last_part(s);
+        if (*part == 0 || strcmp(part, ".") == 0 || strcmp(part, "..") == 0)
+            break; /* nothing above the generic name that has a name */
+        name = part;
+        if (part == s || !is_generic(part))
             break;
-        char *above = s;
         part[-1] = 0;
-        above += base_name(s) - s;
-        if (*above == 0 || strcmp(above, ".") == 0 || strcmp(above, "..") == 0) {
-            strip_ending(part);
-            return part;
-        }
     }
-    char *name = s + (base_name(s) - s);
-    strip_ending(name);
+    if (name)
+        strip_ending(name);
     return name;
 }
 

@@ -132,7 +132,7 @@ static int pop_mark(struct machine *m, struct pt_value ***items, size_t *n)
     if (m->n_marks == 0)
         return bad(m, CORRUPT, "opcode 0x%02x needs a mark, there is none", m->p[m->op_at]);
     size_t at = m->marks[--m->n_marks];
-    *items = m->stack + at;
+    *items = m->n_stack > at ? m->stack + at : NULL; /* there may be no stack at all yet */
     *n = m->n_stack - at;
     m->n_stack = at;
     return 0;

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # transformers loads what reap-prune writes, and finds the loss of the whole model with the dropped
 # experts masked.
-. tests/interop/venv.sh transformers torch transformers safetensors numpy
+. tests/interop/venv.sh
+peer_venv transformers torch transformers safetensors numpy
 . tests/cli/lib.sh
 
 for keep in 12 9; do
