@@ -106,21 +106,25 @@ void nvfp4_each_set(const struct nvfp4_codes *out, const struct nvfp4_rows *rows
     size_t block_bytes = NVFP4_BLOCK * (rows->dtype == NVFP4_BF16 ? 2 : 4);
     size_t n_blocks = rows->n * (rows->k / NVFP4_BLOCK);
     for (size_t block = 0; block < n_blocks; block += NVFP4_SET) {
+        struct nvfp4_codes to = {out->packed + block * NVFP4_BLOCK / 2, out->scale + block};
         unsigned char padded[NVFP4_SET * NVFP4_BLOCK * 4];
         uint8_t packed[NVFP4_SET * NVFP4_BLOCK / 2], scale[NVFP4_SET];
-        struct nvfp4_codes to = {out->packed + block * NVFP4_BLOCK / 2, out->scale + block};
-        struct nvfp4_search s = {.x = (const unsigned char *)rows->x + block * block_bytes};
         size_t n = n_blocks - block;
-        for (size_t i = 0; importance && i < NVFP4_SET; i++)
-            s.importance[i] = importance + (block + i) * NVFP4_BLOCK % rows->k;
-        if (n >= NVFP4_SET) {
-            fn(&to, &s, g);
+        struct nvfp4_set set;
+        set.x = (const unsigned char *)rows->x + block * block_bytes;
+        set.n = n < NVFP4_SET ? n : NVFP4_SET;
+        set.first = block;
+        set.k = rows->k;
+        set.importance = importance;
+        if (set.n % NVFP4_PART == 0) {
+            fn(&to, &set, g);
             continue;
         }
+        set.n += NVFP4_PART - set.n % NVFP4_PART;
         memset(padded, 0, sizeof padded);
-        memcpy(padded, s.x, n * block_bytes);
-        s.x = padded;
-        fn(&(struct nvfp4_codes){packed, scale}, &s, g);
+        memcpy(padded, set.x, n * block_bytes);
+        set.x = padded;
+        fn(&(struct nvfp4_codes){packed, scale}, &set, g);
         memcpy(to.packed, packed, n * NVFP4_BLOCK / 2);
         memcpy(to.scale, scale, n);
     }

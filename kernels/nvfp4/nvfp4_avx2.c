@@ -98,7 +98,7 @@ static __m128i round_down(__m256d x)
     return _mm_add_epi32(_mm_castps_si128(f), _mm_castps_si128(minus_one));
 }
 
-static void cut(struct nvfp4_cuts *cuts, int lane, struct wide d, const struct nvfp4_group *g)
+static void cut(struct nvfp4_cuts *cuts, size_t lane, struct wide d, const struct nvfp4_group *g)
 {
     const double *factor = nvfp4_cut_factors[g->method == NVFP4_RTN];
     for (int j = 0; j < NVFP4_CUTS; j++) {
@@ -121,43 +121,50 @@ static __m256d refuse(__m256d d, __m128i bad)
     return _mm256_blendv_pd(d, top, _mm256_castsi256_pd(_mm256_cvtepi32_epi64(bad)));
 }
 
-static void cut_blocks(struct nvfp4_cuts *cuts, int lane, uint32_t *scale, const uint32_t *maxima,
-                       const struct nvfp4_group *g)
+static void scale_blocks(struct nvfp4_set *set, size_t i, const struct nvfp4_group *g)
 {
-    __m256i code = _mm256_loadu_si256((const __m256i *)(scale + lane));
-    __m256i amax = _mm256_loadu_si256((const __m256i *)(maxima + lane));
-    __m256i bad = _mm256_cmpgt_epi32(amax, _mm256_set1_epi32(0x7F7FFFFF));
-    struct wide d = divisors(code, g);
-    d.low = refuse(d.low, _mm256_castsi256_si128(bad));
-    d.high = refuse(d.high, _mm256_extracti128_si256(bad, 1));
-    cut(cuts, lane, d, g);
-    code = _mm256_blendv_epi8(code, _mm256_set1_epi32(NVFP4_SCALE_NAN), bad);
-    _mm256_storeu_si256((__m256i *)(scale + lane), code);
+    __m256 amax = _mm256_loadu_ps((const float *)(set->maxima + i));
+    _mm256_storeu_si256((__m256i *)(set->scale + i), scales(amax, g));
+    if (g->method == NVFP4_FOUR_OVER_SIX) {
+        amax = _mm256_mul_ps(amax, _mm256_set1_ps(1.5f));
+        _mm256_storeu_si256((__m256i *)(set->other + i), scales(amax, g));
+    }
 }
 
-static void quantize_set(const struct nvfp4_codes *out, struct nvfp4_search *s,
+static void cut_blocks(struct nvfp4_cuts *cuts, struct nvfp4_set *set, size_t i,
+                       const struct nvfp4_group *g)
+{
+    __m256i scale = _mm256_loadu_si256((const __m256i *)(set->scale + i));
+    __m256i amax = _mm256_loadu_si256((const __m256i *)(set->maxima + i));
+    __m256i bad = _mm256_cmpgt_epi32(amax, _mm256_set1_epi32(0x7F7FFFFF));
+    struct wide d = divisors(scale, g);
+    d.low = refuse(d.low, _mm256_castsi256_si128(bad));
+    d.high = refuse(d.high, _mm256_extracti128_si256(bad, 1));
+    cut(&cuts[i / NVFP4_PART], i % NVFP4_PART, d, g);
+    scale = _mm256_blendv_epi8(scale, _mm256_set1_epi32(NVFP4_SCALE_NAN), bad);
+    _mm256_storeu_si256((__m256i *)(set->scale + i), scale);
+}
+
+static void quantize_set(const struct nvfp4_codes *out, struct nvfp4_set *set,
                          const struct nvfp4_group *g)
 {
-    uint32_t maxima[NVFP4_SET], scale[NVFP4_SET], four[NVFP4_SET];
-    struct nvfp4_cuts cuts;
-    nvfp4_maxima_avx2(maxima, s->x, g->dtype);
-    s->maxima = maxima;
-    for (int lane = 0; lane < NVFP4_SET; lane += LANES) {
-        __m256 amax = _mm256_loadu_ps((const float *)(maxima + lane));
-        _mm256_storeu_si256((__m256i *)(scale + lane), scales(amax, g));
-        amax = _mm256_mul_ps(amax, _mm256_set1_ps(1.5f));
-        if (g->method == NVFP4_FOUR_OVER_SIX)
-            _mm256_storeu_si256((__m256i *)(four + lane), scales(amax, g));
-    }
+    const size_t part_bytes = NVFP4_PART * NVFP4_BLOCK * (g->dtype == NVFP4_BF16 ? 2 : 4);
+    struct nvfp4_cuts cuts[NVFP4_SET / NVFP4_PART];
+    for (size_t i = 0; i < set->n; i += NVFP4_PART)
+        nvfp4_maxima_avx2(set->maxima + i, set->x + i / NVFP4_PART * part_bytes, g->dtype);
+    for (size_t i = 0; i < set->n; i += LANES)
+        scale_blocks(set, i, g);
     if (g->method == NVFP4_SWEEP)
-        nvfp4_sweep_avx2(scale, s, g);
+        nvfp4_sweep_avx2(set, g);
     if (g->method == NVFP4_FOUR_OVER_SIX)
-        nvfp4_choose_avx2(scale, four, s, g);
-    for (int lane = 0; lane < NVFP4_SET; lane += LANES)
-        cut_blocks(&cuts, lane, scale, maxima, g);
-    for (int i = 0; i < NVFP4_SET; i++)
-        out->scale[i] = (uint8_t)scale[i];
-    nvfp4_codes_avx2(out->packed, s->x, g->dtype, &cuts);
+        nvfp4_choose_avx2(set, g);
+    for (size_t i = 0; i < set->n; i += LANES)
+        cut_blocks(cuts, set, i, g);
+    for (size_t i = 0; i < set->n; i++)
+        out->scale[i] = (uint8_t)set->scale[i];
+    for (size_t i = 0; i < set->n; i += NVFP4_PART)
+        nvfp4_codes_avx2(out->packed + 8 * i, set->x + i / NVFP4_PART * part_bytes, g->dtype,
+                         &cuts[i / NVFP4_PART]);
 }
 
 static void nvfp4_quantize_rows_avx2(const struct nvfp4_codes *out, const struct nvfp4_rows *rows,

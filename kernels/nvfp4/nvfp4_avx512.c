@@ -62,20 +62,6 @@ static __m512i scales(__m512 amax, const struct nvfp4_group *g)
     return _mm512_mask_mov_epi32(scale, zero, _mm512_set1_epi32(g->zero_code));
 }
 
-static __m512i searched(__m512i scale, __m512 amax, struct nvfp4_search *s,
-                        const struct nvfp4_group *g)
-{
-    uint32_t best[NVFP4_SET], four[NVFP4_SET];
-    _mm512_storeu_si512(best, scale);
-    if (g->method == NVFP4_SWEEP) {
-        nvfp4_sweep_avx512(best, s, g);
-    } else {
-        _mm512_storeu_si512(four, scales(_mm512_mul_ps(amax, _mm512_set1_ps(1.5f)), g));
-        nvfp4_choose_avx512(best, four, s, g);
-    }
-    return _mm512_loadu_si512(best);
-}
-
 static struct wide widen(__m512 x)
 {
     return (struct wide){_mm512_cvtps_pd(_mm512_castps512_ps256(x)),
@@ -112,34 +98,57 @@ static void cut(struct nvfp4_cuts *cuts, struct wide d, const struct nvfp4_group
         __m256 high = round_down(_mm512_mul_pd(d.high, f));
         __m512i u = _mm512_castps_si512(_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1));
         if (g->dtype == NVFP4_BF16) {
-            u = _mm512_srli_epi32(u, 16);
-            u = _mm512_or_si512(u, _mm512_slli_epi32(u, 16));
+            const __m512i upper = _mm512_set1_epi32((int)0xFFFF0000);
+            u = _mm512_or_si512(_mm512_and_si512(u, upper), _mm512_srli_epi32(u, 16));
         }
         _mm512_storeu_si512(cuts->at[j], u);
     }
 }
 
-static void quantize_set(const struct nvfp4_codes *out, struct nvfp4_search *s,
-                         const struct nvfp4_group *g)
+static void scale_blocks(struct nvfp4_set *set, size_t i, const struct nvfp4_group *g)
 {
-    uint32_t maxima[NVFP4_SET];
-    struct nvfp4_cuts cuts;
-    nvfp4_maxima_avx2(maxima, s->x, g->dtype);
-    s->maxima = maxima;
-    __m512i amax = _mm512_loadu_si512(maxima);
-    __mmask16 bad = _mm512_cmpgt_epi32_mask(amax, _mm512_set1_epi32(0x7F7FFFFF));
-    __m512i scale = scales(_mm512_castsi512_ps(amax), g);
-    if (g->method == NVFP4_SWEEP || g->method == NVFP4_FOUR_OVER_SIX)
-        scale = searched(scale, _mm512_castsi512_ps(amax), s, g);
-    struct wide d = divisors(scale, g);
-    scale = _mm512_mask_mov_epi32(scale, bad, _mm512_set1_epi32(NVFP4_SCALE_NAN));
-    _mm_storeu_si128((__m128i *)out->scale, _mm512_cvtepi32_epi8(scale));
+    __m512 amax = _mm512_loadu_ps(set->maxima + i);
+    _mm512_storeu_si512(set->scale + i, scales(amax, g));
+    if (g->method == NVFP4_FOUR_OVER_SIX) {
+        amax = _mm512_mul_ps(amax, _mm512_set1_ps(1.5f));
+        _mm512_storeu_si512(set->other + i, scales(amax, g));
+    }
+}
+
+static void cut_blocks(struct nvfp4_cuts *cuts, uint8_t *out, const struct nvfp4_set *set, size_t i,
+                       const struct nvfp4_group *g)
+{
     /* This NaN is above all others, whatever it is multiplied by: nothing passes it. */
     const __m512d top = _mm512_castsi512_pd(_mm512_set1_epi64(INT64_MAX));
+    __m512i scale = _mm512_loadu_si512(set->scale + i);
+    __m512i amax = _mm512_loadu_si512(set->maxima + i);
+    __mmask16 bad = _mm512_cmpgt_epi32_mask(amax, _mm512_set1_epi32(0x7F7FFFFF));
+    struct wide d = divisors(scale, g);
     d.low = _mm512_mask_mov_pd(d.low, (__mmask8)bad, top);
     d.high = _mm512_mask_mov_pd(d.high, (__mmask8)(bad >> 8), top);
-    cut(&cuts, d, g);
-    nvfp4_codes_avx2(out->packed, s->x, g->dtype, &cuts);
+    cut(&cuts[i / NVFP4_PART], d, g);
+    scale = _mm512_mask_mov_epi32(scale, bad, _mm512_set1_epi32(NVFP4_SCALE_NAN));
+    _mm_storeu_si128((__m128i *)(out + i), _mm512_cvtepi32_epi8(scale));
+}
+
+static void quantize_set(const struct nvfp4_codes *out, struct nvfp4_set *set,
+                         const struct nvfp4_group *g)
+{
+    const size_t part_bytes = NVFP4_PART * NVFP4_BLOCK * (g->dtype == NVFP4_BF16 ? 2 : 4);
+    struct nvfp4_cuts cuts[NVFP4_SET / NVFP4_PART];
+    for (size_t i = 0; i < set->n; i += NVFP4_PART)
+        nvfp4_maxima_avx2(set->maxima + i, set->x + i / NVFP4_PART * part_bytes, g->dtype);
+    for (size_t i = 0; i < set->n; i += NVFP4_PART)
+        scale_blocks(set, i, g);
+    if (g->method == NVFP4_SWEEP)
+        nvfp4_sweep_avx512(set, g);
+    if (g->method == NVFP4_FOUR_OVER_SIX)
+        nvfp4_choose_avx512(set, g);
+    for (size_t i = 0; i < set->n; i += NVFP4_PART)
+        cut_blocks(cuts, out->scale, set, i, g);
+    for (size_t i = 0; i < set->n; i += NVFP4_PART)
+        nvfp4_codes_avx2(out->packed + 8 * i, set->x + i / NVFP4_PART * part_bytes, g->dtype,
+                         &cuts[i / NVFP4_PART]);
 }
 
 static void nvfp4_quantize_rows_avx512(const struct nvfp4_codes *out, const struct nvfp4_rows *rows,

@@ -96,7 +96,7 @@ static __m256i max_shuffled(__m256i a, __m256i b)
                             _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xDD)));
 }
 
-void nvfp4_maxima_avx2(uint32_t maxima[NVFP4_SET], const void *x, enum nvfp4_dtype dtype)
+void nvfp4_maxima_avx2(uint32_t maxima[NVFP4_PART], const unsigned char *x, enum nvfp4_dtype dtype)
 {
     __m256i m[8];
     for (int i = 0; i < 8; i++)
@@ -163,12 +163,12 @@ static __m256i codes_f32(const unsigned char *p, const struct nvfp4_cuts *cuts, 
     return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
 }
 
-void nvfp4_codes_avx2(uint8_t *packed, const void *x, enum nvfp4_dtype dtype,
+void nvfp4_codes_avx2(uint8_t *packed, const unsigned char *x, enum nvfp4_dtype dtype,
                       const struct nvfp4_cuts *cuts)
 {
     const __m256i pair = _mm256_set1_epi32(0x00100001); /* even column + 16 * odd column */
     const __m256i by_block = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for (int block = 0; block < NVFP4_SET; block += 4) {
+    for (int block = 0; block < NVFP4_PART; block += 4) {
         __m256i c[4];
         for (int j = 0; j < 4; j++) {
             c[j] = dtype == NVFP4_BF16 ? codes_bf16(x, cuts, block + j)

@@ -3,7 +3,8 @@
  * nvfp4_group.h - what the variants of the NVFP4 kernels share. Private to this folder.
  *
  * Letters are those of docs/formats/nvfp4.md. Vector variants take the blocks of the rows as one
- * stream, in sets of 16; a last set that is not full is padded with zero blocks.
+ * stream, in sets, and a set through one stage after the other, so that the long latencies of its
+ * 16 or 8 blocks at a time overlap. Sets that are not full are padded with zero blocks.
  *
  * They find codes without dividing. The code of x is the number of its boundaries that |x / d|
  * passes, and it passes one exactly when |x| exceeds a cut which depends on d only: the quotient
@@ -45,8 +46,11 @@ struct nvfp4_group {
 
 struct nvfp4_group nvfp4_group(enum nvfp4_method method, float amax, enum nvfp4_dtype dtype);
 
-/* Blocks in a set; cuts per block: one for the sign, seven between eight magnitudes. */
-enum { NVFP4_SET = 16, NVFP4_CUTS = 8 };
+enum {
+    NVFP4_SET = 64,  /* blocks */
+    NVFP4_PART = 16, /* a set has a multiple of these */
+    NVFP4_CUTS = 8   /* one for the sign, seven between eight magnitudes */
+};
 
 /*
  * A cut is a factor times d, rounded down. The second row is for x * o instead of x / d: there d
@@ -55,43 +59,42 @@ enum { NVFP4_SET = 16, NVFP4_CUTS = 8 };
  */
 extern const double nvfp4_cut_factors[2][NVFP4_CUTS];
 
-/* Bits of the cuts of a set as binary32; for BF16 the upper half, twice. */
+/* Bits of the cuts of a part as binary32; for BF16 the upper half, twice. */
 struct nvfp4_cuts {
-    uint32_t at[NVFP4_CUTS][NVFP4_SET];
+    uint32_t at[NVFP4_CUTS][NVFP4_PART];
 };
 
-/* Bits of the largest magnitude of each block as binary32; NaN is above infinity. */
-void nvfp4_maxima_avx2(uint32_t maxima[NVFP4_SET], const void *x, enum nvfp4_dtype dtype);
-
-/* Codes of a set, packed [16, 8]. */
-void nvfp4_codes_avx2(uint8_t *packed, const void *x, enum nvfp4_dtype dtype,
-                      const struct nvfp4_cuts *cuts);
-
-/* A set for the searches: weights [16, 16], largest magnitudes, importance of the columns. */
-struct nvfp4_search {
-    const void *x;
-    const uint32_t *maxima;
-    const float *importance[NVFP4_SET]; /* of each block's columns; the first NULL: all equal */
+struct nvfp4_set {
+    const unsigned char *x;     /* [n, 16] */
+    size_t n;                   /* a multiple of 16 */
+    size_t first;               /* its first block, counted over all rows */
+    size_t k;                   /* columns of the rows */
+    const float *importance;    /* [k], or NULL: all equal */
+    uint32_t maxima[NVFP4_SET]; /* bits of binary32; NaN is above infinity */
+    uint32_t scale[NVFP4_SET];  /* codes */
+    uint32_t other[NVFP4_SET];  /* to choose from */
 };
 
-/* Replace scale codes chosen by NVFP4_MAX by those of the sweep; by the better of two. */
-void nvfp4_sweep_avx2(uint32_t scale[NVFP4_SET], const struct nvfp4_search *s,
-                      const struct nvfp4_group *g);
-void nvfp4_sweep_avx512(uint32_t scale[NVFP4_SET], const struct nvfp4_search *s,
-                        const struct nvfp4_group *g);
-void nvfp4_choose_avx2(uint32_t scale[NVFP4_SET], const uint32_t other[NVFP4_SET],
-                       const struct nvfp4_search *s, const struct nvfp4_group *g);
-void nvfp4_choose_avx512(uint32_t scale[NVFP4_SET], const uint32_t other[NVFP4_SET],
-                         const struct nvfp4_search *s, const struct nvfp4_group *g);
-
-/*
- * Walk rows as sets: fn gets full sets, packed [16, 8] and scale [16]; the last set is padded with
- * zeros. importance is NULL but for the sweep.
- */
-typedef void nvfp4_set_fn(const struct nvfp4_codes *out, struct nvfp4_search *s,
+/* Walk rows as sets: fn finds x to importance set, and writes packed [n, 8] and scale [n]. */
+typedef void nvfp4_set_fn(const struct nvfp4_codes *out, struct nvfp4_set *set,
                           const struct nvfp4_group *g);
 void nvfp4_each_set(const struct nvfp4_codes *out, const struct nvfp4_rows *rows,
                     const struct nvfp4_group *g, const float *importance, nvfp4_set_fn *fn);
+
+/* Largest magnitudes of a part. */
+void nvfp4_maxima_avx2(uint32_t maxima[NVFP4_PART], const unsigned char *x, enum nvfp4_dtype dtype);
+
+/* Codes of a part, packed [16, 8]. */
+void nvfp4_codes_avx2(uint8_t *packed, const unsigned char *x, enum nvfp4_dtype dtype,
+                      const struct nvfp4_cuts *cuts);
+
+/* Replace `scale`, as chosen by NVFP4_MAX, by the scales of the sweep. */
+void nvfp4_sweep_avx2(struct nvfp4_set *set, const struct nvfp4_group *g);
+void nvfp4_sweep_avx512(struct nvfp4_set *set, const struct nvfp4_group *g);
+
+/* Replace `scale` by `other` where that errs less. */
+void nvfp4_choose_avx2(struct nvfp4_set *set, const struct nvfp4_group *g);
+void nvfp4_choose_avx512(struct nvfp4_set *set, const struct nvfp4_group *g);
 
 nvfp4_amax_fn nvfp4_amax_rows_avx2;
 nvfp4_error_fn nvfp4_error_rows_avx2, nvfp4_error_rows_avx512;

@@ -41,7 +41,7 @@ static void transpose(__m256 r[8])
 }
 
 /* Half a block. */
-static __m256 load_half(const unsigned char *x, int half, enum nvfp4_dtype dtype)
+static __m256 load_half(const unsigned char *x, size_t half, enum nvfp4_dtype dtype)
 {
     if (dtype == NVFP4_F32)
         return _mm256_loadu_ps((const float *)(const void *)(x + 32 * half));
@@ -50,15 +50,16 @@ static __m256 load_half(const unsigned char *x, int half, enum nvfp4_dtype dtype
 }
 
 /* Equal weights are as good as none. */
-static void load_weights(struct lanes *v, const struct nvfp4_search *s, int lane)
+static void load_weights(struct lanes *v, const struct nvfp4_set *set, size_t block)
 {
     const __m256 one = _mm256_set1_ps(1);
-    v->weighted = s->importance[0] != NULL;
+    v->weighted = set->importance != NULL;
     if (!v->weighted)
         return;
-    for (int b = 0; b < LANES; b++) {
-        v->w[b] = _mm256_loadu_ps(s->importance[lane + b]);
-        v->w[LANES + b] = _mm256_loadu_ps(s->importance[lane + b] + 8);
+    for (size_t i = 0; i < LANES; i++) {
+        size_t column = (set->first + block + i) * BLOCK % set->k;
+        v->w[i] = _mm256_loadu_ps(set->importance + column);
+        v->w[LANES + i] = _mm256_loadu_ps(set->importance + column + LANES);
     }
     transpose(v->w);
     transpose(v->w + LANES);
@@ -69,21 +70,21 @@ static void load_weights(struct lanes *v, const struct nvfp4_search *s, int lane
         v->w[i] = _mm256_blendv_ps(v->w[i], one, equal);
 }
 
-static void load_lanes(struct lanes *v, const struct nvfp4_search *s, const struct nvfp4_group *g,
-                       int lane)
+static void load_lanes(struct lanes *v, const struct nvfp4_set *set, size_t block,
+                       const struct nvfp4_group *g)
 {
     const __m256 unit = _mm256_set1_ps(g->unit);
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
-    for (int b = 0; b < LANES; b++) {
-        for (int h = 0; h < 2; h++) {
-            __m256 x = load_half(s->x, 2 * (lane + b) + h, g->dtype);
-            v->x[LANES * h + b] = _mm256_mul_ps(_mm256_and_ps(x, magnitude), unit);
+    for (size_t i = 0; i < LANES; i++) {
+        for (size_t half = 0; half < 2; half++) {
+            __m256 x = load_half(set->x, 2 * (block + i) + half, g->dtype);
+            v->x[LANES * half + i] = _mm256_mul_ps(_mm256_and_ps(x, magnitude), unit);
         }
     }
     transpose(v->x);
     transpose(v->x + LANES);
-    v->amax = _mm256_mul_ps(_mm256_loadu_ps((const float *)(s->maxima + lane)), unit);
-    load_weights(v, s, lane);
+    v->amax = _mm256_mul_ps(_mm256_loadu_ps((const float *)(set->maxima + block)), unit);
+    load_weights(v, set, block);
 }
 
 /*
@@ -227,28 +228,26 @@ static __m256i sweep(const struct lanes *v, const struct nvfp4_group *g, __m256i
     return best;
 }
 
-void nvfp4_sweep_avx2(uint32_t scale[NVFP4_SET], const struct nvfp4_search *s,
-                      const struct nvfp4_group *g)
+void nvfp4_sweep_avx2(struct nvfp4_set *set, const struct nvfp4_group *g)
 {
-    for (int lane = 0; lane < NVFP4_SET; lane += LANES) {
-        __m256i *at = (__m256i *)(scale + lane);
+    for (size_t i = 0; i < set->n; i += LANES) {
+        __m256i *scale = (__m256i *)(set->scale + i);
         struct lanes v;
-        load_lanes(&v, s, g, lane);
-        _mm256_storeu_si256(at, sweep(&v, g, _mm256_loadu_si256(at)));
+        load_lanes(&v, set, i, g);
+        _mm256_storeu_si256(scale, sweep(&v, g, _mm256_loadu_si256(scale)));
     }
 }
 
-void nvfp4_choose_avx2(uint32_t scale[NVFP4_SET], const uint32_t other[NVFP4_SET],
-                       const struct nvfp4_search *s, const struct nvfp4_group *g)
+void nvfp4_choose_avx2(struct nvfp4_set *set, const struct nvfp4_group *g)
 {
-    for (int lane = 0; lane < NVFP4_SET; lane += LANES) {
-        __m256i *at = (__m256i *)(scale + lane);
+    for (size_t i = 0; i < set->n; i += LANES) {
+        __m256i *scale = (__m256i *)(set->scale + i);
         struct lanes v;
-        load_lanes(&v, s, g, lane);
-        __m256i a = _mm256_loadu_si256(at);
-        __m256i b = _mm256_loadu_si256((const __m256i *)(other + lane));
+        load_lanes(&v, set, i, g);
+        __m256i a = _mm256_loadu_si256(scale);
+        __m256i b = _mm256_loadu_si256((const __m256i *)(set->other + i));
         __m256 l = loss(&v, at_scale(b, g));
         __m256 less = _mm256_cmp_ps(l, loss(&v, at_scale(a, g)), _CMP_LT_OQ);
-        _mm256_storeu_si256(at, blend_avx2(a, b, less));
+        _mm256_storeu_si256(scale, blend_avx2(a, b, less));
     }
 }

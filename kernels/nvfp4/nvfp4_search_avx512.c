@@ -10,7 +10,7 @@
 #include "kernels/nvfp4/nvfp4_e4m3_avx512.h"
 #include "kernels/nvfp4/nvfp4_group.h"
 
-enum { BLOCK = NVFP4_BLOCK };
+enum { BLOCK = NVFP4_BLOCK, LANES = 16 };
 
 /* x[i], w[i]: element i of sixteen blocks. */
 struct lanes {
@@ -48,7 +48,7 @@ static void transpose(__m512 r[16])
         r[i] = t[i];
 }
 
-static __m512 load_block(const unsigned char *x, int block, enum nvfp4_dtype dtype)
+static __m512 load_block(const unsigned char *x, size_t block, enum nvfp4_dtype dtype)
 {
     if (dtype == NVFP4_F32)
         return _mm512_loadu_ps(x + 64 * block);
@@ -57,15 +57,17 @@ static __m512 load_block(const unsigned char *x, int block, enum nvfp4_dtype dty
 }
 
 /* Equal weights are as good as none. */
-static void load_weights(struct lanes *v, const struct nvfp4_search *s)
+static void load_weights(struct lanes *v, const struct nvfp4_set *set, size_t block)
 {
     const __m512 one = _mm512_set1_ps(1);
     __mmask16 equal = 0xFFFF;
-    v->weighted = s->importance[0] != NULL;
+    v->weighted = set->importance != NULL;
     if (!v->weighted)
         return;
-    for (int b = 0; b < NVFP4_SET; b++)
-        v->w[b] = _mm512_loadu_ps(s->importance[b]);
+    for (size_t i = 0; i < LANES; i++) {
+        size_t column = (set->first + block + i) * BLOCK % set->k;
+        v->w[i] = _mm512_loadu_ps(set->importance + column);
+    }
     transpose(v->w);
     for (int i = 1; i < BLOCK; i++)
         equal &= _mm512_cmp_ps_mask(v->w[0], v->w[i], _CMP_EQ_OQ);
@@ -73,16 +75,17 @@ static void load_weights(struct lanes *v, const struct nvfp4_search *s)
         v->w[i] = _mm512_mask_mov_ps(v->w[i], equal, one);
 }
 
-static void load_lanes(struct lanes *v, const struct nvfp4_search *s, const struct nvfp4_group *g)
+static void load_lanes(struct lanes *v, const struct nvfp4_set *set, size_t block,
+                       const struct nvfp4_group *g)
 {
     const __m512 unit = _mm512_set1_ps(g->unit);
-    for (int b = 0; b < NVFP4_SET; b++) {
-        __m512 x = _mm512_abs_ps(load_block(s->x, b, g->dtype));
-        v->x[b] = _mm512_mul_ps(x, unit);
+    for (size_t i = 0; i < LANES; i++) {
+        __m512 x = _mm512_abs_ps(load_block(set->x, block + i, g->dtype));
+        v->x[i] = _mm512_mul_ps(x, unit);
     }
     transpose(v->x);
-    v->amax = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_loadu_si512(s->maxima)), unit);
-    load_weights(v, s);
+    v->amax = _mm512_mul_ps(_mm512_loadu_ps(set->maxima + block), unit);
+    load_weights(v, set, block);
 }
 
 /*
@@ -218,34 +221,43 @@ static struct range bounds(const struct lanes *v, const struct nvfp4_group *g, _
     return r;
 }
 
-void nvfp4_sweep_avx512(uint32_t scale[NVFP4_SET], const struct nvfp4_search *s,
-                        const struct nvfp4_group *g)
+static __m512i sweep(const struct lanes *v, const struct nvfp4_group *g, __m512i start)
 {
     const __m512i one = _mm512_set1_epi32(1);
-    struct lanes v;
-    load_lanes(&v, s, g);
-    struct range r = bounds(&v, g, _mm512_loadu_si512(scale));
+    struct range r = bounds(v, g, start);
     __m512i best = one;
     __m512 least = _mm512_set1_ps(INFINITY);
     for (__m512i c = r.first;; c = _mm512_add_epi32(c, one)) {
         __mmask16 on = _mm512_cmple_epi32_mask(c, r.last);
         if (!on)
             break;
-        __m512 l = loss(&v, at_scale(c, g));
+        __m512 l = loss(v, at_scale(c, g));
         __mmask16 less = _mm512_mask_cmp_ps_mask(on, l, least, _CMP_LT_OQ);
         least = _mm512_mask_mov_ps(least, less, l);
         best = _mm512_mask_mov_epi32(best, less, c);
     }
-    _mm512_storeu_si512(scale, best);
+    return best;
 }
 
-void nvfp4_choose_avx512(uint32_t scale[NVFP4_SET], const uint32_t other[NVFP4_SET],
-                         const struct nvfp4_search *s, const struct nvfp4_group *g)
+void nvfp4_sweep_avx512(struct nvfp4_set *set, const struct nvfp4_group *g)
 {
-    struct lanes v;
-    load_lanes(&v, s, g);
-    __m512i a = _mm512_loadu_si512(scale), b = _mm512_loadu_si512(other);
-    __m512 l = loss(&v, at_scale(b, g));
-    __mmask16 less = _mm512_cmp_ps_mask(l, loss(&v, at_scale(a, g)), _CMP_LT_OQ);
-    _mm512_storeu_si512(scale, _mm512_mask_mov_epi32(a, less, b));
+    for (size_t i = 0; i < set->n; i += LANES) {
+        struct lanes v;
+        load_lanes(&v, set, i, g);
+        __m512i start = _mm512_loadu_si512(set->scale + i);
+        _mm512_storeu_si512(set->scale + i, sweep(&v, g, start));
+    }
+}
+
+void nvfp4_choose_avx512(struct nvfp4_set *set, const struct nvfp4_group *g)
+{
+    for (size_t i = 0; i < set->n; i += LANES) {
+        struct lanes v;
+        load_lanes(&v, set, i, g);
+        __m512i a = _mm512_loadu_si512(set->scale + i);
+        __m512i b = _mm512_loadu_si512(set->other + i);
+        __m512 l = loss(&v, at_scale(b, g));
+        __mmask16 less = _mm512_cmp_ps_mask(l, loss(&v, at_scale(a, g)), _CMP_LT_OQ);
+        _mm512_storeu_si512(set->scale + i, _mm512_mask_mov_epi32(a, less, b));
+    }
 }
