@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the scripts here share: tensors of a checkpoint by name, and the count of what was compared."""
+"""What the scripts here share: tensors of a checkpoint by name, and what was compared."""
 import contextlib
 import glob
 import os
@@ -54,8 +54,8 @@ class Comparison:
         odd = (ours != theirs).nonzero()
         if len(odd):
             at = tuple(odd[0].tolist())
-            sys.exit(f"{name}{list(at)}: ours is {ours[at].item()!r}, {self.peer}'s {theirs[at].item()!r}; "
-                     f"{len(odd)} of {ours.numel()} values differ")
+            sys.exit(f"{name}{list(at)}: ours is {ours[at].item()!r}, {self.peer}'s "
+                     f"{theirs[at].item()!r}; {len(odd)} of {ours.numel()} values differ")
         self.n += 1
         self.values += ours.numel()
 

@@ -55,7 +55,9 @@ def gptq_auto_round(parts, config):
 def natural(parts, config):
     """Are groups consecutive? With g_idx auto-round 0.16.1 reads square matrices only."""
     g_idx = parts.get("g_idx")
-    return g_idx is None or torch.equal(g_idx.long(), torch.arange(len(g_idx)) // config["group_size"])
+    if g_idx is None:
+        return True
+    return torch.equal(g_idx.long(), torch.arange(len(g_idx)) // config["group_size"])
 
 
 def gptq(folder, ckpt, f32):
