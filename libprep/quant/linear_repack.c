@@ -119,18 +119,44 @@ static int is_written(float y, enum linear_form form)
     return a / 2688.0f == y || b / 1536.0f == y;
 }
 
+/* x, or a number a few steps from it: 0, 1 below, 1 above, 2 below, 2 above. */
+static float neighbour(float x, uint32_t i)
+{
+    const uint32_t distance = (i + 1) / 2, bits = f32_bits(x);
+    return f32_from_bits(i % 2 ? bits - distance : bits + distance);
+}
+
+/* weight_global_scale of a weight_scale_2. */
+static float divisor_of(float factor)
+{
+    const float nearest = 1.0f / factor;
+    if (is_written(factor, LINEAR_NVFP4_MODELOPT))
+        return nearest; /* as modelopt's own converter does */
+    for (uint32_t i = 0; i < 5; i++)
+        if (is_written(neighbour(nearest, i), LINEAR_NVFP4_CT))
+            return neighbour(nearest, i);
+    return nearest;
+}
+
+/* weight_scale_2 that divisor_of() takes back to the divisor, one that modelopt writes first. */
+static float factor_of(float divisor)
+{
+    const float nearest = 1.0f / divisor;
+    for (int any = 0; any < 2; any++)
+        for (uint32_t i = 0; i < 3; i++) {
+            const float x = neighbour(nearest, i);
+            if ((any || is_written(x, LINEAR_NVFP4_MODELOPT)) && divisor_of(x) == divisor)
+                return x;
+        }
+    return nearest;
+}
+
 float linear_reciprocal(float x, enum linear_form to)
 {
-    const float nearest = 1.0f / x;
-    if (!isfinite(nearest) || !(nearest > 0.0f))
-        return nearest;
-    const uint32_t bits = f32_bits(nearest);
-    for (uint32_t i = 0; i < 3; i++) { /* nearest, below, above */
-        const float y = f32_from_bits(bits + (i == 2 ? 1 : 0) - (i == 1 ? 1 : 0));
-        if (y > 0.0f && isfinite(y) && 1.0f / y == x && is_written(y, to))
-            return y;
-    }
-    return nearest;
+    /* Where a number and its reciprocal are normal, with room for the neighbours. */
+    if (!(x >= 0x1p-125f && x <= 0x1p125f))
+        return 1.0f / x;
+    return to == LINEAR_NVFP4_CT ? divisor_of(x) : factor_of(x);
 }
 
 /* Repacking */

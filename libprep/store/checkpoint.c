@@ -10,7 +10,7 @@
 #include "libprep/store/hub.h"
 
 /* Headers are read and merged BATCH shards at a time, so that their tables never all exist. */
-enum { SHOWN = 200, BATCH = 32 };
+enum { SHOWN = 200, BATCH = 64 };
 
 /* What "small" means in checkpoint_read_file(). */
 static const uint64_t max_small_file = 1u << 30;

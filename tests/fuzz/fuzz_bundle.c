@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "libprep/format/bundle.h"
-#include "tests/fuzz/one_file.h"
+#include "tests/support/memory_io.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -19,14 +19,16 @@ static void check(int ok)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct span file = {data, size};
-    struct io io = one_file_io(&file);
+    const struct memory_part part = {data, 0, size};
+    const struct memory_file file = {"x.tar", &part, 1, 0};
+    struct memory_io m;
     struct prep_error err = PREP_ERROR_INIT;
     struct bundle_file *files;
     struct arena arena;
     size_t n, total = 0;
     arena_init(&arena, 0);
-    if (bundle_load(&io, "x.tar", &limits, NULL, &arena, &files, &n, &err)) {
+    memory_io_init(&m, &file, 1);
+    if (bundle_load(&m.io, "x.tar", &limits, NULL, &arena, &files, &n, &err)) {
         check(err.code == PREP_EDATA && strcmp(err.tag, "BUNDLE") == 0);
         n = 0;
     }

@@ -2,7 +2,7 @@
 /* config.json from anywhere: read, and everything computed from it when it is accepted. */
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "libprep/model/check.h"
 #include "libprep/release/sizes.h"
@@ -18,8 +18,8 @@ static void use(struct config *c)
     if (sizes_build(&sizes, c, &request, &err) == 0)
         sizes_free(&sizes);
     findings_init(&found);
-    if (check_inventory(&found, c, NULL, 0, &err) == 0)
-        (void)findings_finish(&found, &err);
+    if (check_inventory(&found, c, NULL, 0, &err) || findings_finish(&found, &err))
+        abort(); /* only memory can run out */
     findings_fini(&found);
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "libprep/format/observation.h"
-#include "tests/fuzz/one_file.h"
+#include "tests/support/memory_io.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -38,8 +38,11 @@ static void write_and_read_back(const struct obs_run *run)
     struct span text;
     arena_init(&arena, 0);
     if (obs_run_write_json(run, &arena, &text, &err) == 0) {
-        struct io io = one_file_io(&text);
-        if (obs_run_read(&back, &io, "y.obs.json", NULL, NULL, &err) == 0)
+        const struct memory_part part = {text.p, 0, text.n};
+        const struct memory_file file = {"y.obs.json", &part, 1, 0};
+        struct memory_io m;
+        memory_io_init(&m, &file, 1);
+        if (obs_run_read(&back, &m.io, "y.obs.json", NULL, NULL, &err) == 0)
             check(back.n_layers == run->n_layers);
         obs_run_free(&back);
     }
@@ -52,14 +55,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                         "block_003_metrics.pt"};
     if (size == 0)
         return 0;
-    struct span file = {data + 1, size - 1};
-    struct io io = one_file_io(&file);
+    const struct memory_part part = {data + 1, 0, size - 1};
+    const struct memory_file file = {paths[data[0] % 5], &part, 1, 0};
+    struct memory_io m;
     struct prep_error err = PREP_ERROR_INIT;
     struct report report;
     struct obs_run run;
     const char *suffix = data[0] >= 128 ? "logit_softmax_renorm" : NULL;
     report_init(&report);
-    if (obs_run_read(&run, &io, paths[data[0] % 5], suffix, &report, &err))
+    memory_io_init(&m, &file, 1);
+    if (obs_run_read(&run, &m.io, paths[data[0] % 5], suffix, &report, &err))
         check((err.code == PREP_EDATA && err.tag[0]) || err.code == PREP_ENOMEM);
     else if (is_sound(&run, &report))
         write_and_read_back(&run);

@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&arena, 0);
     int rc = read_bytes(&st, data, size, size, &arena, &err);
     if (rc && strcmp(err.tag, "SHORT_DATA") == 0) {
-        uint64_t more = wanted(&err), claimed;
+        uint64_t more = wanted(&err), claimed = 0;
         prep_error_clear(&err);
         check(st.header_bytes && prep_add(&claimed, 8 + st.header_bytes, more) == 0);
         rc = read_bytes(&st, data, size, claimed, &arena, &err);

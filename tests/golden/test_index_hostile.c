@@ -31,9 +31,12 @@ static void check_lint(struct hostile *f, uint32_t c, const char *name, const st
 static const struct {
     const char *name, *words;
 } said[] = {
-    {"index_lfs_pointer", "not downloaded"},    {"shard_lfs_pointer", "not downloaded"},
-    {"shard_link_dangling", "download is not"}, {"partial_shard", "interrupted"},
-    {"shards_without_index", "repair"},         {"shard_link_loop", "back to itself"},
+    {"index_lfs_pointer", "not downloaded"},
+    {"shard_lfs_pointer", "not downloaded"},
+    {"shard_link_dangling", "download is not"},
+    {"partial_shard", "interrupted"},
+    {"shards_without_index", "no model.safetensors.index.json"},
+    {"shard_link_loop", "back to itself"},
 };
 
 static void check_rejection(struct hostile *f, uint32_t c, const char *name, int rc,

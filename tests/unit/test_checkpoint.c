@@ -254,7 +254,7 @@ static void clear_variables(void)
 static void hub_ids_are_found_in_the_cache(void **state)
 {
     (void)state;
-    static const char *const ids[] = {"org/na.me", "org/na.me@main", "org/na.me@" COMMIT,
+    static const char *const ids[] = {"org/na.me", "org/na.me@main", ("org/na.me@" COMMIT),
                                       "org/na.me@refs/pr/1"};
     const char *cache = write_cache();
     clear_variables();
