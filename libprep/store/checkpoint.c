@@ -69,7 +69,8 @@ static int no_weights(struct opening *o, struct prep_error *err)
                 : "";
     if (shards)
         return prep_fail_tag(err, PREP_ENOINPUT, "NO_INDEX", "%s: has %zu shards but no %s%s",
-                             o->c->dir, shards, HF_INDEX_NAME, why);
+                             o->c->dir, shards, HF_INDEX_NAME,
+                             partial ? why : "; prep-inspect repair makes one");
     return prep_fail_tag(err, PREP_ENOINPUT, "NO_CHECKPOINT", "%s: has neither %s nor %s%s",
                          o->c->dir, HF_INDEX_NAME, HF_SINGLE_NAME, why);
 }
