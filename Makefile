@@ -53,6 +53,7 @@ UNIT     := $(call programs,tests/unit/test_*.c)
 KERNELS  := $(call programs,tests/kernels/test_*.c)
 GOLDEN   := $(call programs,tests/golden/test_*.c)
 FAULTS   := $(call programs,tests/faults/test_*.c)
+HELPERS  := $(call programs,tests/tools/*.c)
 BENCH    := $(call programs,tests/bench/*.c)
 FUZZ     := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.c))
 REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
@@ -135,7 +136,7 @@ data: $B/tests/tools/unpack ## unpack the test data into build/data
 	@$< tests/data/SHA256SUMS $(DATA)
 
 # A job is one line for tests/run.sh: a label, then a command.
-V_ENV := PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin
+V_ENV := PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin PREP_TEST_TOOLS=$B/tests/tools
 short  = $(notdir $B)/$(notdir $(patsubst %/,%,$(dir $(1))))/$(basename $(notdir $(1)))
 c_job  = '$(call short,$(1)) $(V_ENV) $(1)'
 sh_job = '$(call short,$(1)) $(V_ENV) sh $(1)'
@@ -147,12 +148,12 @@ LINT_JOB := 'lint $(V_ENV) sh tests/lint/lint.sh'
 run    = @printf '%s\n' $(1) | V=$V sh tests/run.sh
 
 VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
-        $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS)) $(replay_jobs) \
-        $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
+        $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) \
+        $(if $(SAN),,$(REHEARSAL))))
 
 .PHONY: tests-build jobs
-tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS) \
-             $(REPLAY) $(if $(SAN),,$(FULL_SHAPE)))
+tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(HELPERS) $(UNIT) $(KERNELS) \
+        $(GOLDEN) $(FAULTS) $(REPLAY) $(if $(SAN),,$(FULL_SHAPE)))
 jobs:
 	@printf '%s\n' $(VARIANT_JOBS)
 
@@ -179,17 +180,17 @@ unit: data $(UNIT) ## unit tests
 	$(call run,$(call c_jobs,$(UNIT)))
 kernels: $(KERNELS) ## every variant of every kernel against its scalar one
 	$(call run,$(call c_jobs,$(KERNELS)))
-golden: data $(GOLDEN) ## tests against golden data
+golden: data $(HELPERS) $(GOLDEN) ## tests against golden data
 	$(call run,$(call c_jobs,$(GOLDEN)))
-cli: data $(TOOLS) ## the commands: exact output and exit codes
+cli: data $(TOOLS) $(HELPERS) ## the commands: exact output and exit codes
 	$(call run,$(call sh_jobs,$(CLI)))
 faults: data $(FAULTS) ## failing calls, failing memory, power loss
 	$(call run,$(call c_jobs,$(FAULTS)))
 corpus: $(REPLAY) ## inputs of the fuzzers, replayed
 	$(call run,$(replay_jobs))
-rehearsal: data $(TOOLS) $(FULL_SHAPE) ## the whole GLM-5.1 without a disk, the recipes on the nano model
+rehearsal: data $(TOOLS) $(HELPERS) $(FULL_SHAPE) ## the whole GLM-5.1 without a disk, the recipes on the nano model
 	$(call run,$(call c_jobs,$(FULL_SHAPE)) $(call sh_jobs,$(REHEARSAL)))
-interop: data $(TOOLS) $B/tests/tools/tokenize ## against other programs, where they are installed
+interop: data $(TOOLS) $(HELPERS) ## against other programs, where they are installed
 	$(call run,$(call sh_jobs,$(INTEROP)))
 lint: $(TOOLS) ## layering, headers, format, lengths, help texts
 	$(call run,$(LINT_JOB))

@@ -53,6 +53,7 @@ enum cli_kind {
 
 struct cli_list {
     const char **items;
+    int *turns; /* ascending over all lists of the command line: which came last */
     size_t n;
 };
 
@@ -129,6 +130,7 @@ struct cli {
     int n_operands;
     struct cli_host host;
     struct cli_meter meter;
+    int n_listed; /* items of all lists so far */
     struct arena arena;
 };
 

@@ -112,13 +112,31 @@ void int4_decode_f32_avx2(float *dst, const void *words, size_t n, float scale, 
         _mm256_storeu_ps(dst + i, decode_word(word_at(words, i / 8), z, s));
 }
 
+/* Any float rounded to BF16, in the low halves. */
+static __m256i bf16_halves(__m256 x)
+{
+    const __m256i u = _mm256_castps_si256(x), upper = _mm256_srli_epi32(u, 16);
+    const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF));
+    const __m256i h = _mm256_srli_epi32(_mm256_add_epi32(u, half), 16);
+    const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    return _mm256_blendv_epi8(h, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+}
+
+/* The BF16 values of all 16 codes. */
+static __m256i bf16_values(float scale, int zero)
+{
+    const __m256i z = _mm256_set1_epi32(zero);
+    const __m256 s = _mm256_set1_ps(scale);
+    const __m256i a = bf16_halves(decode_word(0x76543210, z, s));
+    const __m256i b = bf16_halves(decode_word(0xFEDCBA98, z, s));
+    return _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), _MM_SHUFFLE(3, 1, 2, 0));
+}
+
+/* Looked up with low and high bytes apart. */
 void int4_decode_bf16_avx2(uint16_t *dst, const void *words, size_t n, float scale, int zero)
 {
-    uint16_t table[16];
-    /* Sixteen values: rounded by the reference once, then looked up, low and high bytes apart. */
-    static const uint32_t every_code[2] = {0x76543210, 0xFEDCBA98};
-    int4_decode_bf16_scalar(table, every_code, 16, scale, zero);
-    const __m256i halves = _mm256_loadu_si256((const __m256i *)table);
+    const __m256i halves = bf16_values(scale, zero);
     const __m256i even = _mm256_and_si256(halves, _mm256_set1_epi16(0xFF));
     const __m256i odd = _mm256_srli_epi16(halves, 8);
     const __m128i low =

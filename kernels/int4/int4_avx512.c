@@ -54,8 +54,25 @@ void int4_rtn_avx512(uint32_t *words, uint16_t *scales, const float *w, size_t n
     }
 }
 
-/* The values of all 16 codes: the reference's, so that nothing is left to prove. */
-static const uint32_t EVERY_CODE[2] = {0x76543210, 0xFEDCBA98};
+/* The values of all 16 codes. */
+static __m512 values(float scale, int zero)
+{
+    const __m512i codes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i q = _mm512_sub_epi32(codes, _mm512_set1_epi32(zero));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(scale));
+}
+
+/* The same rounded to BF16, in the low halves. */
+static __m512i halves(float scale, int zero)
+{
+    const __m512 x = values(scale, zero);
+    const __m512i u = _mm512_castps_si512(x), upper = _mm512_srli_epi32(u, 16);
+    const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+    const __m512i h = _mm512_srli_epi32(_mm512_add_epi32(u, half), 16);
+    return _mm512_mask_or_epi32(h, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), upper,
+                                _mm512_set1_epi32(0x40));
+}
 
 /* Lane i looks up code i of its 16, the lower 4 bits of what the shift leaves. */
 static __m512i lane_codes(__m512i words, int pair)
@@ -74,33 +91,35 @@ static __mmask16 first(size_t n)
 
 void int4_decode_f32_avx512(float *dst, const void *words, size_t n, float scale, int zero)
 {
-    float values[16];
-    int4_decode_f32_scalar(values, EVERY_CODE, 16, scale, zero);
-    const __m512 table = _mm512_loadu_ps(values);
-    for (size_t i = 0; i < n; i += 8 * LANES) {
-        const size_t rest = n - i;
-        const __m512i x = _mm512_maskz_loadu_epi32(first(rest / 8), (const char *)words + i / 2);
-        for (int pair = 0; pair < 8 && 16 * (size_t)pair < rest; pair++) {
-            const __mmask16 m = first(rest - 16 * (size_t)pair);
-            _mm512_mask_storeu_ps(dst + i + 16 * pair, m,
-                                  _mm512_permutexvar_ps(lane_codes(x, pair), table));
-        }
+    const __m512 table = values(scale, zero);
+    size_t i = 0;
+    for (; i + 8 * LANES <= n; i += 8 * LANES) {
+        const __m512i x = _mm512_loadu_si512((const char *)words + i / 2);
+        for (int pair = 0; pair < 8; pair++)
+            _mm512_storeu_ps(dst + i + 16 * pair,
+                             _mm512_permutexvar_ps(lane_codes(x, pair), table));
     }
+    const __m512i x = _mm512_maskz_loadu_epi32(first((n - i) / 8), (const char *)words + i / 2);
+    for (int pair = 0; i < n; pair++, i += LANES)
+        _mm512_mask_storeu_ps(dst + i, first(n - i),
+                              _mm512_permutexvar_ps(lane_codes(x, pair), table));
 }
 
 void int4_decode_bf16_avx512(uint16_t *dst, const void *words, size_t n, float scale, int zero)
 {
-    uint16_t values[16];
-    int4_decode_bf16_scalar(values, EVERY_CODE, 16, scale, zero);
-    const __m512i table = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)values));
-    for (size_t i = 0; i < n; i += 8 * LANES) {
-        const size_t rest = n - i;
-        const __m512i x = _mm512_maskz_loadu_epi32(first(rest / 8), (const char *)words + i / 2);
-        for (int pair = 0; pair < 8 && 16 * (size_t)pair < rest; pair++) {
-            const __mmask16 m = first(rest - 16 * (size_t)pair);
+    const __m512i table = halves(scale, zero);
+    size_t i = 0;
+    for (; i + 8 * LANES <= n; i += 8 * LANES) {
+        const __m512i x = _mm512_loadu_si512((const char *)words + i / 2);
+        for (int pair = 0; pair < 8; pair++) {
             const __m512i v = _mm512_permutexvar_epi32(lane_codes(x, pair), table);
-            _mm256_mask_storeu_epi16(dst + i + 16 * pair, m, _mm512_cvtepi32_epi16(v));
+            _mm256_storeu_si256((__m256i *)(dst + i + 16 * pair), _mm512_cvtepi32_epi16(v));
         }
+    }
+    const __m512i x = _mm512_maskz_loadu_epi32(first((n - i) / 8), (const char *)words + i / 2);
+    for (int pair = 0; i < n; pair++, i += LANES) {
+        const __m512i v = _mm512_permutexvar_epi32(lane_codes(x, pair), table);
+        _mm256_mask_storeu_epi16(dst + i, first(n - i), _mm512_cvtepi32_epi16(v));
     }
 }
 

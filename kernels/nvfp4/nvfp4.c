@@ -91,8 +91,48 @@ size_t nvfp4_first_nonfinite(const struct nvfp4_rows *rows)
     return count;
 }
 
+/* t + h and t - h in turn; the sign is lost when the quotient is at most half the least number. */
+const double nvfp4_cut_factors[2][NVFP4_CUTS] = {
+    {0x1p-150, 0.25 + 0x1p-26, 0.75 - 0x1p-25, 1.25 + 0x1p-24, 1.75 - 0x1p-24, 2.5 + 0x1p-23,
+     3.5 - 0x1p-23, 5 + 0x1p-22},
+    {0x1p-150 * (1 + 0x1p-49), (0.25 + 0x1p-26) * (1 + 0x1p-49), (0.75 - 0x1p-25) * (1 - 0x1p-49),
+     (1.25 + 0x1p-24) * (1 + 0x1p-49), (1.75 - 0x1p-24) * (1 - 0x1p-49),
+     (2.5 + 0x1p-23) * (1 + 0x1p-49), (3.5 - 0x1p-23) * (1 - 0x1p-49),
+     (5 + 0x1p-22) * (1 + 0x1p-49)}};
+
+void nvfp4_each_set(const struct nvfp4_codes *out, const struct nvfp4_rows *rows,
+                    const struct nvfp4_group *g, const float *importance, nvfp4_set_fn *fn)
+{
+    size_t block_bytes = NVFP4_BLOCK * (rows->dtype == NVFP4_BF16 ? 2 : 4);
+    size_t n_blocks = rows->n * (rows->k / NVFP4_BLOCK);
+    for (size_t block = 0; block < n_blocks; block += NVFP4_SET) {
+        struct nvfp4_codes to = {out->packed + block * NVFP4_BLOCK / 2, out->scale + block};
+        unsigned char padded[NVFP4_SET * NVFP4_BLOCK * 4];
+        uint8_t packed[NVFP4_SET * NVFP4_BLOCK / 2], scale[NVFP4_SET];
+        size_t n = n_blocks - block;
+        struct nvfp4_set set;
+        set.x = (const unsigned char *)rows->x + block * block_bytes;
+        set.n = n < NVFP4_SET ? n : NVFP4_SET;
+        set.first = block;
+        set.k = rows->k;
+        set.importance = importance;
+        if (set.n % NVFP4_PART == 0) {
+            fn(&to, &set, g);
+            continue;
+        }
+        set.n += NVFP4_PART - set.n % NVFP4_PART;
+        memset(padded, 0, sizeof padded);
+        memcpy(padded, set.x, n * block_bytes);
+        set.x = padded;
+        fn(&(struct nvfp4_codes){packed, scale}, &set, g);
+        memcpy(to.packed, packed, n * NVFP4_BLOCK / 2);
+        memcpy(to.scale, scale, n);
+    }
+}
+
 const struct nvfp4_kernels *nvfp4_kernels(enum isa limit)
 {
-    (void)limit;
-    return &nvfp4_kernels_scalar;
+    static const struct nvfp4_kernels *const variants[N_ISA] = {
+        &nvfp4_kernels_scalar, &nvfp4_kernels_avx2, &nvfp4_kernels_avx512};
+    return variants[cpu_isa_within(limit)];
 }

@@ -201,7 +201,7 @@ static float decode(const struct nvfp4_tensor *t, size_t i)
 {
     float s = f32_from_e4m3(t->scale[i / BLOCK]);
     float d = t->layout == NVFP4_MODELOPT ? s * t->global : s / t->global;
-    return f32_from_e2m1(t->packed[i / 2] >> (i % 2 * 4)) * d;
+    return f32_from_e2m1((unsigned)t->packed[i / 2] >> (i % 2 * 4)) * d;
 }
 
 static void nvfp4_decode_rows_scalar(void *out, enum nvfp4_dtype dtype,

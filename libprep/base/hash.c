@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+/* Where the library has it: the same functions, with vectors as wide as the machine's. */
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>
+#endif
 
 _Static_assert(sizeof(SHA256_CTX) <= sizeof(struct sha256), "SHA256_CTX grew");
 

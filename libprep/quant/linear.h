@@ -175,10 +175,11 @@ PREP_MUST_CHECK int linear_repack(const struct linear *to, unsigned char *const 
                                   const struct span *inputs, struct prep_error *err);
 
 /*
- * 1/x for the global of the other NVFP4 layout. f32(1/x), unless a neighbour whose reciprocal
- * rounds to x too is a number that the other layout's writers produce: then that. So x -> 1/x -> x
- * gives the same bits for every global that a known writer makes of BF16 maxima; a plain
- * reciprocal loses the last bit of 1 in 7 of them.
+ * 1/x for the global of the other NVFP4 layout, such that x -> 1/x -> x gives the same bits for
+ * every global from 2^-125 to 2^125 that a known writer makes of a BF16 maximum, in either
+ * direction; plain reciprocals lose the last bit of one in eight. To compressed-tensors it is
+ * f32(1/x) for all that modelopt writes, as in its own converter; elsewhere it may be a last place
+ * or two beside that.
  */
 float linear_reciprocal(float x, enum linear_form to);
 

@@ -232,3 +232,25 @@ int quant_select(struct quant_selection *s, const struct linears *all,
                ? -1
                : 0;
 }
+
+int quant_select_form(struct quant_selection *s, const struct linears *all, enum linear_form form,
+                      struct arena *arena, struct prep_error *err)
+{
+    *s = (struct quant_selection){0};
+    s->choices = arena_calloc(arena, all->n, sizeof *s->choices, err);
+    s->taken = arena_calloc(arena, all->n, sizeof *s->taken, err);
+    s->first = arena_calloc(arena, all->n + 1, sizeof *s->first, err);
+    if (!s->choices || !s->taken || !s->first)
+        return -1;
+    for (uint32_t i = 0; i < all->n; i++) {
+        s->choices[i].rule = -1;
+        if (all->items[i].form != form)
+            continue;
+        s->choices[i].take = 1;
+        s->choices[i].group = (uint32_t)s->n_groups;
+        s->first[s->n_groups++] = (uint32_t)s->n_taken;
+        s->taken[s->n_taken++] = i;
+    }
+    s->first[s->n_groups] = (uint32_t)s->n_taken;
+    return 0;
+}

@@ -71,6 +71,11 @@ PREP_MUST_CHECK int quant_select(struct quant_selection *s, const struct linears
                                  const struct quant_select_options *options, struct arena *arena,
                                  struct prep_error *err);
 
+/* Every linear that is stored in this form, each a group of its own; for repacking. */
+PREP_MUST_CHECK int quant_select_form(struct quant_selection *s, const struct linears *all,
+                                      enum linear_form form, struct arena *arena,
+                                      struct prep_error *err);
+
 /* "experts", "linears", "portable", "llama", "all"; -1 when unknown. */
 int quant_preset(enum module_set *set, const char *name);
 

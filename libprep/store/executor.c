@@ -172,6 +172,8 @@ int plan_check(const struct plan *plan, const struct exec_options *opt, struct e
     if (opt->n_parts > 0 && !opt->assemble && (opt->part < 0 || opt->part >= opt->n_parts))
         return prep_fail(err, PREP_EUSAGE, "--part %d/%d: want 0 <= i < n", opt->part,
                          opt->n_parts);
+    if (!opt->dir)
+        return 0;
     return check_folder(plan, opt, err) || check_space(plan, opt, err) ? -1 : 0;
 }
 
