@@ -188,7 +188,7 @@ static void print_result(const struct cli *cli, const struct pack_options *p,
             t->n_sequences, t->sequence, t->n_sequences * t->sequence, t->n_documents, r->left_over,
             cli_format_bytes(bytes, size));
     for (size_t i = 0; i < p->n_sources; i++)
-        fprintf(f, "  %-40s %10" PRIu64 " of %" PRIu64 " documents %12" PRIu64 " tokens\n",
+        fprintf(f, "  %s: %" PRIu64 " of %" PRIu64 " documents, %" PRIu64 " tokens\n",
                 p->sources[i].name, r->sources[i].taken, r->sources[i].documents,
                 r->sources[i].tokens);
     fprintf(f, "text_sha256 %s%s\n", hex, cli->common.dry_run ? "; nothing written" : "");

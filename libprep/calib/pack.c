@@ -82,6 +82,16 @@ static uint64_t share_of(const struct packing *p, size_t source)
     return (uint64_t)(all * (p->o->sources[source].weight / sum)) + 1;
 }
 
+/* Leave at most `room` tokens of a document; it keeps its separator. */
+static void cut_to_share(struct packing *p, struct pack_document *d, uint64_t room)
+{
+    if (d->n <= room)
+        return;
+    d->n = room;
+    if (p->result->separator != TOKENIZER_NONE)
+        p->ids.ids[d->begin + room - 1] = p->result->separator;
+}
+
 /* Choose among documents [begin, end), which are all of one source. */
 static int choose_from(struct packing *p, size_t source, size_t begin, size_t end,
                        struct report *report, struct prep_error *err)
@@ -98,6 +108,7 @@ static int choose_from(struct packing *p, size_t source, size_t begin, size_t en
     for (; k < n; k++) {
         if ((want && r->tokens >= want) || (s->take && k == s->take))
             break;
+        cut_to_share(p, &p->documents[list[k]], want ? want - r->tokens : UINT64_MAX);
         r->tokens += p->documents[list[k]].n;
     }
     r->taken = k;

@@ -9,7 +9,8 @@
  * sequences; what does not fill the last one is dropped. Where each document begins is recorded.
  *
  * With a seed, the documents of each source are shuffled before they are chosen, and those chosen
- * are shuffled again over all sources. Every source draws from its own generator, so that a change
+ * are shuffled again over all sources. A weight is met to the token: the last document that a
+ * source gives is cut. Every source draws from its own generator, so that a change
  * of one leaves the choice from the others alone.
  *
  * Units      tokens; memory in bytes

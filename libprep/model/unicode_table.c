@@ -2,7 +2,7 @@
 /* Made by scripts/unicode-table; 1 letter, 2 number, 4 white space, 8 word character. */
 #include "libprep/model/unicode.h"
 
-/* clang-format off: a table */
+/* clang-format off */
 const struct unicode_range unicode_ranges[] = {
     {0x00009, 0x0000D, 4}, {0x00020, 0x00020, 4}, {0x00030, 0x00039, 10}, {0x00041, 0x0005A, 9},
     {0x0005F, 0x0005F, 8}, {0x00061, 0x0007A, 9}, {0x00085, 0x00085, 4}, {0x000A0, 0x000A0, 4},
