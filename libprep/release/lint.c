@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libprep/release/lint.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,6 +226,8 @@ static int is_finding(const struct prep_error *e)
     static const char *const not_ours[] = {"GGUF", "UNKNOWN_KIND", "NO_CHECKPOINT", ""};
     if (e->code != PREP_EDATA && e->code != PREP_ENOINPUT && e->code != PREP_EUNSUP)
         return 0;
+    if (e->sys != 0 && e->sys != ENOENT && e->sys != ENOTDIR && e->sys != ELOOP)
+        return 0; /* it may be there, and right */
     for (size_t i = 0; i < sizeof not_ours / sizeof *not_ours; i++)
         if (strcmp(e->tag, not_ours[i]) == 0)
             return 0;
@@ -256,6 +259,10 @@ static int lint_opened(struct lint *out, const struct inspected *it, const struc
                          inspect_kind_name(it->kind));
     if (it->kind != KIND_CHECKPOINT)
         return 0;
+    if (it->config_fault.code != PREP_OK && !is_finding(&it->config_fault)) {
+        *err = it->config_fault;
+        return -1;
+    }
     add_fault(out, &it->config_fault);
     j.ckpt = it->ckpt;
     j.c = &it->config;

@@ -22,7 +22,7 @@ static int open_json(struct lint_job *j, const char *name, struct json *doc, str
     if (checkpoint_read_file(j->ckpt, name, &j->arena, &text, &why) == 0 &&
         json_parse(doc, (const char *)text.p, text.n, name, &why) == 0)
         return json_type(doc, 0) == JSON_OBJECT;
-    if (why.code != PREP_ENOMEM) {
+    if (why.code == PREP_EDATA) {
         lint_add(j->out, "CONFIG_JSON", LINT_ENGINES, name, "%s", why.msg);
         return 0;
     }

@@ -59,7 +59,7 @@ static int open_side(struct lint_job *j, struct configs *all, const char *name,
         all->n_side++;
         return 0;
     }
-    if (why.code == PREP_ENOMEM) {
+    if (why.code != PREP_EDATA) {
         *err = why;
         return -1;
     }
@@ -180,7 +180,7 @@ static int read_said(struct lint_job *j, const struct said *s, const char *metho
     uint32_t packing = get(s, s->object, "packing_format");
     q->zero_bias = packing != JSON_NONE ? is(s, packing, "auto_round:auto_gptq")
                                         : !is(s, get(s, s->object, "checkpoint_format"), "gptq_v2");
-    return take_list(j, s, err);
+    return err->code != PREP_OK ? -1 : take_list(j, s, err);
 }
 
 /* ---- do the files agree? ---- */

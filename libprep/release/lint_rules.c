@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-/* table: exempt from length limits */
-
 #define ALL LINT_ENGINES
 #define SERVING (LINT_SGLANG | LINT_VLLM)
 #define LOADING (LINT_SGLANG | LINT_VLLM | LINT_TRANSFORMERS)
