@@ -12,7 +12,7 @@
  * Errors     PREP_EDATA, tag TOK_VOCAB TOK_MERGE TOK_ADDED_ID TOK_VOCAB_SIZE TOK_REGEX TOK_FILE, or
  *            those of json.h; PREP_EUNSUP, tag TOK_NORMALIZER TOK_PRETOKENIZER TOK_POSTPROCESSOR
  *            TOK_DECODER TOK_MODEL; encoding: PREP_EDATA, tag TOK_UTF8, or TOK_REGEX when a pattern
- *            that is not the built-in one gives up. Memory is about 16 times the file.
+ *            that is not the built-in one gives up. Memory is a few times the file.
  * Threads    a tokenizer is const and shared; an encoder or a stream belongs to one thread
  */
 #ifndef PREP_MODEL_TOKENIZER_H
