@@ -236,7 +236,7 @@ int lint_routers(struct lint_job *j, struct prep_error *err)
     int rc = -1;
     if (j->opt->source && source_open(&source, j->io, j->opt->source, NULL, err)) {
         prep_note(err, "--source");
-        return -1;
+        goto out;
     }
     const struct source *s = j->opt->source ? &source : NULL;
     for (size_t i = 0; i < j->n_modules; i++) {
