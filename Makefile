@@ -44,14 +44,16 @@ sources   = $(sort $(wildcard $(1)))
 objects   = $(patsubst %.c,$B/%.o,$(1))
 programs  = $(patsubst %.c,$B/%,$(call sources,$(1)))
 
-LIB_OBJ  := $(call objects,$(call sources,libprep/*/*.c))
+LIB_OBJ  := $(call objects,$(call sources,libprep/*/*.c kernels/*.c kernels/*/*.c))
 CLI_OBJ  := $(call objects,$(call sources,tools/cli*.c))
 TOOLS    := $(patsubst tools/%.c,$B/bin/%,$(filter-out tools/cli%,$(call sources,tools/*.c)))
 SUPPORT_OBJ := $(call objects,$(filter-out %/fault_alloc.c,$(call sources,tests/support/*.c)))
 
 UNIT     := $(call programs,tests/unit/test_*.c)
+KERNELS  := $(call programs,tests/kernels/test_*.c)
 GOLDEN   := $(call programs,tests/golden/test_*.c)
 FAULTS   := $(call programs,tests/faults/test_*.c)
+HELPERS  := $(call programs,tests/tools/*.c)
 BENCH    := $(call programs,tests/bench/*.c)
 FUZZ     := $(patsubst tests/fuzz/fuzz_%.c,%,$(call sources,tests/fuzz/fuzz_*.c))
 REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
@@ -60,7 +62,7 @@ REHEARSAL := $(call sources,tests/rehearsal/*.sh)
 FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify tests/unit/test_pack
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
@@ -74,10 +76,14 @@ all: $(TOOLS) ## build every tool into build/release/bin
 
 .SECONDARY:
 
+# The suffix of a kernel's file says which instructions it may use; cpu.c finds out who may call it.
+%_avx2.o: ISA_FLAGS = -mavx2 -mf16c
+%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mf16c
+
 $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC    $<)
-	$Q$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$Q$(CC) $(CFLAGS_ALL) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
 define archive
 	@mkdir -p $(@D)
@@ -130,7 +136,7 @@ data: $B/tests/tools/unpack ## unpack the test data into build/data
 	@$< tests/data/SHA256SUMS $(DATA)
 
 # A job is one line for tests/run.sh: a label, then a command.
-V_ENV := PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin
+V_ENV := PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin PREP_TEST_TOOLS=$B/tests/tools
 short  = $(notdir $B)/$(notdir $(patsubst %/,%,$(dir $(1))))/$(basename $(notdir $(1)))
 c_job  = '$(call short,$(1)) $(V_ENV) $(1)'
 sh_job = '$(call short,$(1)) $(V_ENV) sh $(1)'
@@ -142,11 +148,12 @@ LINT_JOB := 'lint $(V_ENV) sh tests/lint/lint.sh'
 run    = @printf '%s\n' $(1) | V=$V sh tests/run.sh
 
 VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
-        $(UNIT) $(GOLDEN) $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) $(if $(SAN),,$(REHEARSAL))))
+        $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) \
+        $(if $(SAN),,$(REHEARSAL))))
 
 .PHONY: tests-build jobs
-tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(UNIT) $(GOLDEN) $(FAULTS) $(REPLAY) \
-             $(if $(SAN),,$(FULL_SHAPE)))
+tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(HELPERS) $(UNIT) $(KERNELS) \
+        $(GOLDEN) $(FAULTS) $(REPLAY) $(if $(SAN),,$(FULL_SHAPE)))
 jobs:
 	@printf '%s\n' $(VARIANT_JOBS)
 
@@ -168,20 +175,22 @@ test: ## everything: packages, build, all tests, also under the sanitizers, lint
 	   $(MAKE) --no-print-directory -s jobs; \
 	   echo $(LINT_JOB); } | V=$V sh tests/run.sh
 
-.PHONY: unit golden cli faults corpus rehearsal interop lint asan tsan
+.PHONY: unit kernels golden cli faults corpus rehearsal interop lint asan tsan
 unit: data $(UNIT) ## unit tests
 	$(call run,$(call c_jobs,$(UNIT)))
-golden: data $(GOLDEN) ## tests against golden data
+kernels: $(KERNELS) ## every variant of every kernel against its scalar one
+	$(call run,$(call c_jobs,$(KERNELS)))
+golden: data $(HELPERS) $(GOLDEN) ## tests against golden data
 	$(call run,$(call c_jobs,$(GOLDEN)))
-cli: data $(TOOLS) ## the commands: exact output and exit codes
+cli: data $(TOOLS) $(HELPERS) ## the commands: exact output and exit codes
 	$(call run,$(call sh_jobs,$(CLI)))
 faults: data $(FAULTS) ## failing calls, failing memory, power loss
 	$(call run,$(call c_jobs,$(FAULTS)))
 corpus: $(REPLAY) ## inputs of the fuzzers, replayed
 	$(call run,$(replay_jobs))
-rehearsal: data $(TOOLS) $(FULL_SHAPE) ## the whole GLM-5.1 without a disk, the recipes on the nano model
+rehearsal: data $(TOOLS) $(HELPERS) $(FULL_SHAPE) ## the whole GLM-5.1 without a disk, the recipes on the nano model
 	$(call run,$(call c_jobs,$(FULL_SHAPE)) $(call sh_jobs,$(REHEARSAL)))
-interop: data $(TOOLS) ## against other programs, where they are installed
+interop: data $(TOOLS) $(HELPERS) ## against other programs, where they are installed
 	$(call run,$(call sh_jobs,$(INTEROP)))
 lint: $(TOOLS) ## layering, headers, format, lengths, help texts
 	$(call run,$(LINT_JOB))
@@ -193,12 +202,13 @@ tsan: ## threaded tests under clang's thread sanitizer
 	@$(RACES) -s jobs | V=$V sh tests/run.sh
 
 .PHONY: bench
-bench: $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
+bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$B/tests/bench/bench_hash
 	@$B/tests/bench/bench_open
 	@$B/tests/bench/bench_open -e 1024
 	@$(V_ENV) sh tests/bench/bench_json.sh
 	@$(V_ENV) sh tests/bench/bench_prune.sh
+	@$(V_ENV) sh tests/bench/bench_tokenizer.sh
 
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)

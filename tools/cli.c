@@ -172,9 +172,11 @@ static int add_to_list(struct cli *cli, struct cli_list *list, const char *text,
     if (!list->items) {
         /* argv bounds how often an option can be given. */
         list->items = arena_calloc(&cli->arena, (size_t)argc, sizeof *list->items, err);
-        if (!list->items)
+        list->turns = arena_calloc(&cli->arena, (size_t)argc, sizeof *list->turns, err);
+        if (!list->items || !list->turns)
             return -1;
     }
+    list->turns[list->n] = cli->n_listed++;
     list->items[list->n++] = text;
     return 0;
 }

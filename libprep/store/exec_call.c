@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Steps with a function: their order, their memory, and how blocks wait for them. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "libprep/store/exec_engine.h"
 
@@ -141,8 +142,16 @@ int engine_run_call(struct engine *e, struct call *c, struct prep_error *err)
     }
     for (uint32_t i = 0; i < s->n_outputs; i++)
         outputs[i] = out + c->output_at[i];
-    struct step_memory m = {inputs, outputs, c->output_bytes, work};
+    void *note = s->note_bytes ? e->journal->notes + s->note_at : NULL;
+    struct step_memory m = {inputs, outputs, c->output_bytes, work, note};
+    if (note)
+        memset(note, 0, s->note_bytes);
     rc = s->fn(&m, s->arg, err);
+    if (rc || !note)
+        goto out;
+    pthread_mutex_lock(&e->journal_lock);
+    rc = journal_add_note(e->journal, s->note_at, s->note_bytes, err);
+    pthread_mutex_unlock(&e->journal_lock);
 out:
     free(mem);
     if (rc)

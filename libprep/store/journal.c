@@ -10,6 +10,11 @@
  *   0     4              8         40        44
  *   | file | first tensor | SHA-256 | tensors | hi lo ...
  *
+ * and of JOURNAL_NOTE:
+ *
+ *   0    8
+ *   | at | bytes ...
+ *
  * All integers little-endian.
  */
 #include "libprep/store/journal.h"
@@ -21,12 +26,12 @@
 
 static const char magic[8] = {'P', 'R', 'E', 'P', 'J', 'R', 'N', '1'};
 
-enum { HEAD = 8, TAIL = 8, EXTENT_FIXED = 148, FILE_FIXED = 44 };
+enum { HEAD = 8, TAIL = 8, EXTENT_FIXED = 148, FILE_FIXED = 44, NOTE_FIXED = 8 };
 /* Larger than any journal of a real run (a record per 256 MB, a hash per tensor). */
 #define MAX_JOURNAL (UINT64_C(1) << 30)
 
-static int append(struct journal *j, enum journal_type type, const void *payload, size_t n,
-                  struct prep_error *err)
+static int append_lazily(struct journal *j, enum journal_type type, const void *payload, size_t n,
+                         struct prep_error *err)
 {
     unsigned char *rec = malloc(HEAD + n + TAIL);
     if (!rec)
@@ -37,13 +42,18 @@ static int append(struct journal *j, enum journal_type type, const void *payload
     store_le64(rec + HEAD + n, hash64(rec, HEAD + n));
     int rc = io_write_exact(j->io, j->fd, rec, HEAD + n + TAIL, j->end, j->path, err);
     free(rec);
-    if (rc)
+    if (!rc)
+        j->end += HEAD + n + TAIL;
+    return rc;
+}
+
+static int append(struct journal *j, enum journal_type type, const void *payload, size_t n,
+                  struct prep_error *err)
+{
+    if (append_lazily(j, type, payload, n, err))
         return -1;
     int sys = j->io->sync(j->io->self, j->fd);
-    if (sys < 0)
-        return io_fail_create(err, -sys, j->path, "sync");
-    j->end += HEAD + n + TAIL;
-    return 0;
+    return sys < 0 ? io_fail_create(err, -sys, j->path, "sync") : 0;
 }
 
 /* The tensor hashes that end a record: `at` is where their count stands. */
@@ -59,9 +69,21 @@ static int replay_tensors(struct journal *j, uint32_t first, const unsigned char
     return 0;
 }
 
+static int replay_note(struct journal *j, const unsigned char *p, size_t n)
+{
+    uint64_t at = n > NOTE_FIXED ? load_le64(p) : 0, bytes = n - NOTE_FIXED;
+    if (n <= NOTE_FIXED || at % 8 || at > j->note_bytes || bytes > j->note_bytes - at)
+        return -1;
+    memcpy(j->notes + at, p + NOTE_FIXED, (size_t)bytes);
+    memset(j->noted + at / 8, 1, (size_t)(bytes + 7) / 8);
+    return 0;
+}
+
 /* -1 when a record that is intact does not fit this plan. */
 static int replay(struct journal *j, uint32_t type, const unsigned char *p, size_t n)
 {
+    if (type == JOURNAL_NOTE)
+        return replay_note(j, p, n);
     if (n < FILE_FIXED || load_le32(p) >= j->n_files)
         return -1;
     struct journal_file *f = &j->files[load_le32(p)];
@@ -155,15 +177,21 @@ static int load(struct journal *j, struct span text, struct span key, struct pre
     }
 }
 
-static int prepare(struct journal *j, const struct io *io, const char *path, size_t n_files,
-                   size_t n_tensors, struct prep_error *err)
+static int prepare(struct journal *j, const struct io *io, const char *path,
+                   const struct journal_sizes *sizes, struct prep_error *err)
 {
-    *j = (struct journal){.io = io, .fd = -1, .n_files = n_files, .n_tensors = n_tensors};
+    *j = (struct journal){.io = io,
+                          .fd = -1,
+                          .n_files = sizes->n_files,
+                          .n_tensors = sizes->n_tensors,
+                          .note_bytes = sizes->note_bytes};
     arena_init(&j->arena, 0);
     j->path = arena_strndup(&j->arena, path, strlen(path), err);
-    j->files = arena_calloc(&j->arena, n_files, sizeof *j->files, err);
-    j->tensors = arena_calloc(&j->arena, n_tensors, sizeof *j->tensors, err);
-    return j->path && j->files && j->tensors ? 0 : -1;
+    j->files = arena_calloc(&j->arena, j->n_files, sizeof *j->files, err);
+    j->tensors = arena_calloc(&j->arena, j->n_tensors, sizeof *j->tensors, err);
+    j->notes = arena_calloc(&j->arena, (size_t)j->note_bytes, 1, err);
+    j->noted = arena_calloc(&j->arena, (size_t)j->note_bytes / 8, 1, err);
+    return j->path && j->files && j->tensors && j->notes && j->noted ? 0 : -1;
 }
 
 static int load_file(struct journal *j, struct span key, struct prep_error *err)
@@ -187,10 +215,10 @@ static int start_new(struct journal *j, struct span key, struct prep_error *err)
 }
 
 int journal_open(struct journal *j, const struct io *io, const char *path, struct span key,
-                 size_t n_files, size_t n_tensors, int fresh, struct prep_error *err)
+                 const struct journal_sizes *sizes, int fresh, struct prep_error *err)
 {
     struct io_stat st;
-    if (prepare(j, io, path, n_files, n_tensors, err))
+    if (prepare(j, io, path, sizes, err))
         return -1;
     if (!fresh && io->stat(io->self, path, &st) == 0 && load_file(j, key, err))
         return -1;
@@ -207,9 +235,9 @@ int journal_open(struct journal *j, const struct io *io, const char *path, struc
 }
 
 int journal_read(struct journal *j, const struct io *io, const char *path, struct span key,
-                 size_t n_files, size_t n_tensors, struct prep_error *err)
+                 const struct journal_sizes *sizes, struct prep_error *err)
 {
-    return prepare(j, io, path, n_files, n_tensors, err) || load_file(j, key, err) ? -1 : 0;
+    return prepare(j, io, path, sizes, err) || load_file(j, key, err) ? -1 : 0;
 }
 
 void journal_close(struct journal *j)
@@ -262,4 +290,28 @@ int journal_add_file(struct journal *j, uint32_t file, const unsigned char sha25
     store_le32(p + 4, first_tensor);
     memcpy(p + 8, sha256, SHA256_BYTES);
     return append_with_tensors(j, JOURNAL_FILE, p, sizeof p, first_tensor, n_tensors, err);
+}
+
+int journal_add_note(struct journal *j, uint64_t at, uint32_t n, struct prep_error *err)
+{
+    unsigned char *p = malloc(NOTE_FIXED + (size_t)n);
+    if (!p)
+        return prep_fail(err, PREP_ENOMEM, "out of memory for a journal record");
+    store_le64(p, at);
+    memcpy(p + NOTE_FIXED, j->notes + at, n);
+    int rc = append_lazily(j, JOURNAL_NOTE, p, NOTE_FIXED + (size_t)n, err);
+    free(p);
+    if (!rc)
+        memset(j->noted + at / 8, 1, (n + 7) / 8);
+    return rc;
+}
+
+void journal_adopt_notes(struct journal *j, const struct journal *other)
+{
+    for (uint64_t i = 0; i < j->note_bytes / 8; i++) {
+        if (!other->noted[i])
+            continue;
+        memcpy(j->notes + 8 * i, other->notes + 8 * i, 8);
+        j->noted[i] = 1;
+    }
 }

@@ -13,60 +13,102 @@ enum {
     SHARD_NAME = 64,  /* room for two 20-digit numbers */
 };
 
-/* Tensors [first, first + n) of `sorted` make one shard. */
+/* Tensors [first, first + n) of `sorted` make one shard, number `number` of its kind. */
 struct shard {
-    size_t first, n;
+    size_t first, n, number;
+    int apart;
 };
 
 struct builder {
     struct plan *plan;
     const struct layout *l;
-    const struct view_tensor **sorted; /* shard by shard, in file order */
+    const struct layout_tensor *tensors; /* by (order, name) */
+    size_t n_tensors;
+    const struct layout_tensor **sorted; /* shard by shard, in file order */
     struct shard *shards;
     size_t n_shards, cap_shards;
-    uint32_t *shard_of; /* by view tensor */
+    size_t n_kind[2];   /* shards that are not apart, that are */
+    uint32_t *shard_of; /* by tensor */
 };
+
+/* ---- what is written ---- */
+
+static int by_order(const void *a, const void *b)
+{
+    const struct layout_tensor *x = a, *y = b;
+    if (x->order != y->order)
+        return x->order < y->order ? -1 : 1;
+    return strcmp(x->info.name, y->info.name);
+}
+
+static int list_tensors(struct builder *b, struct prep_error *err)
+{
+    const struct layout *l = b->l;
+    b->tensors = l->tensors;
+    b->n_tensors = l->n_tensors;
+    if (l->tensors) {
+        qsort(l->tensors, l->n_tensors, sizeof *l->tensors, by_order);
+        return 0;
+    }
+    const struct view *v = l->view;
+    struct layout_tensor *list = arena_calloc(&b->plan->arena, v->n_tensors, sizeof *list, err);
+    if (!list)
+        return -1;
+    for (size_t i = 0; i < v->n_tensors; i++) {
+        const struct view_tensor *t = &v->tensors[i];
+        list[i] = (struct layout_tensor){
+            .info = t->info, .order = t->order, .group = t->group, .copy = t};
+    }
+    b->tensors = list;
+    b->n_tensors = v->n_tensors;
+    return 0;
+}
 
 /* ---- which tensor goes into which shard ---- */
 
+/* A group that goes into the next shard, or into the one begun last. */
+static int place_group(struct builder *b, size_t first, size_t end, int begin,
+                       struct prep_error *err)
+{
+    int apart = first < end && b->tensors[first].apart;
+    if (begin) {
+        if (prep_grow(&b->shards, &b->cap_shards, b->n_shards, sizeof *b->shards, err))
+            return -1;
+        b->shards[b->n_shards++] = (struct shard){first, 0, ++b->n_kind[apart], apart};
+    }
+    b->shards[b->n_shards - 1].n += end - first;
+    return 0;
+}
+
 static int cut_shards(struct builder *b, struct prep_error *err)
 {
-    const struct view *v = b->l->view;
     uint64_t most = b->l->shard_bytes ? b->l->shard_bytes : LAYOUT_SHARD_BYTES;
     uint64_t bytes = 0, layer = 0;
-    int layers = 0;
-    for (size_t i = 0; i < v->n_tensors || b->n_shards == 0;) {
-        size_t end = i;
+    int layers = 0, apart = 0;
+    for (size_t i = 0, end; i < b->n_tensors; i = end) {
+        const struct layout_tensor *t = &b->tensors[i];
         uint64_t group_bytes = 0;
-        while (end < v->n_tensors && v->tensors[end].group == v->tensors[i].group)
-            group_bytes += v->tensors[end++].info.bytes;
-        uint64_t here = i < v->n_tensors ? v->tensors[i].order >> LAYER_SHIFT : 0;
-        int another = layers == 0 || here != layer;
+        for (end = i; end < b->n_tensors && b->tensors[end].group == t->group; end++)
+            group_bytes += b->tensors[end].info.bytes;
+        int another = layers == 0 || t->order >> LAYER_SHIFT != layer;
         int full = layers + another > LAYERS_PER_SHARD || bytes + group_bytes > most;
-        if (b->n_shards == 0 || (full && bytes && !b->l->single_file)) {
-            if (prep_grow(&b->shards, &b->cap_shards, b->n_shards, sizeof *b->shards, err))
-                return -1;
-            b->shards[b->n_shards++] = (struct shard){i, 0};
-            bytes = 0;
-            layers = 0;
-            another = 1;
-        }
-        b->shards[b->n_shards - 1].n += end - i;
-        bytes += group_bytes;
-        layers += another;
-        layer = here;
-        if (end == i)
-            break; /* no tensors at all: one empty shard */
-        i = end;
+        int begin = b->n_shards == 0 || t->apart != apart ||
+                    (full && bytes && (!b->l->single_file || t->apart));
+        if (place_group(b, i, end, begin, err))
+            return -1;
+        bytes = begin ? group_bytes : bytes + group_bytes;
+        layers = begin ? 1 : layers + another;
+        layer = t->order >> LAYER_SHIFT;
+        apart = t->apart;
     }
-    return 0;
+    return b->n_shards ? 0 : place_group(b, 0, 0, 1, err); /* no tensors at all: an empty shard */
 }
 
 /* Falling element size keeps every tensor aligned; then layout order. */
 static int by_place(const void *a, const void *b)
 {
-    const struct view_tensor *x = *(const struct view_tensor *const *)a;
-    const struct view_tensor *y = *(const struct view_tensor *const *)b;
+    const struct layout_tensor *x = *(const struct layout_tensor *const *)a;
+    const struct layout_tensor *y = *(const struct layout_tensor *const *)b;
     unsigned p = dtype_bits((enum dtype)x->info.dtype), q = dtype_bits((enum dtype)y->info.dtype);
     if (p != q)
         return p > q ? -1 : 1;
@@ -75,13 +117,12 @@ static int by_place(const void *a, const void *b)
 
 static int sort_shards(struct builder *b, struct prep_error *err)
 {
-    const struct view *v = b->l->view;
-    b->sorted = arena_calloc(&b->plan->arena, v->n_tensors, sizeof *b->sorted, err);
-    b->shard_of = arena_calloc(&b->plan->arena, v->n_tensors, sizeof *b->shard_of, err);
+    b->sorted = arena_calloc(&b->plan->arena, b->n_tensors, sizeof *b->sorted, err);
+    b->shard_of = arena_calloc(&b->plan->arena, b->n_tensors, sizeof *b->shard_of, err);
     if (!b->sorted || !b->shard_of)
         return -1;
-    for (size_t i = 0; i < v->n_tensors; i++)
-        b->sorted[i] = &v->tensors[i];
+    for (size_t i = 0; i < b->n_tensors; i++)
+        b->sorted[i] = &b->tensors[i];
     for (size_t s = 0; s < b->n_shards; s++) {
         const struct shard *sh = &b->shards[s];
         for (size_t i = 0; i < sh->n; i++)
@@ -94,10 +135,12 @@ static int sort_shards(struct builder *b, struct prep_error *err)
 
 static void shard_name(const struct builder *b, size_t s, char name[SHARD_NAME])
 {
-    if (b->l->single_file)
+    const struct shard *sh = &b->shards[s];
+    if (b->l->single_file && !sh->apart)
         snprintf(name, SHARD_NAME, "model.safetensors");
     else
-        snprintf(name, SHARD_NAME, "model-%05zu-of-%05zu.safetensors", s + 1, b->n_shards);
+        snprintf(name, SHARD_NAME, "model%s-%05zu-of-%05zu.safetensors", sh->apart ? "-mtp" : "",
+                 sh->number, b->n_kind[sh->apart]);
 }
 
 /* ---- steps ---- */
@@ -128,6 +171,17 @@ static int add_copy(struct builder *b, const struct view_tensor *t, uint32_t *st
     return rc;
 }
 
+/* The step that makes a tensor; its outputs are numbered as they are appended. */
+static int find_step(struct builder *b, const struct layout_tensor *t, uint32_t *step,
+                     struct prep_error *err)
+{
+    if (t->copy)
+        return add_copy(b, t->copy, step, err);
+    *step = t->step;
+    *t->output = b->plan->steps[t->step].n_outputs;
+    return 0;
+}
+
 static int add_text(struct plan *p, const void *bytes, size_t n, struct prep_error *err)
 {
     uint32_t step;
@@ -151,12 +205,13 @@ static int add_shard(struct builder *b, size_t s, struct prep_error *err)
              add_text(b->plan, header.p, header.n, err);
     free(infos);
     for (size_t i = 0; i < sh->n && !rc; i++) {
-        const struct view_tensor *t = b->sorted[sh->first + i];
+        const struct layout_tensor *t = b->sorted[sh->first + i];
+        const struct view_tensor *whole = t->copy && !t->copy->rows ? t->copy : NULL;
         uint32_t step;
-        rc = add_copy(b, t, &step, err) ||
+        rc = find_step(b, t, &step, err) ||
              plan_tensor_here(b->plan, t->info.name,
-                              t->rows ? NULL : view_source(b->l->view, t)->info.name, t->info.bytes,
-                              err) ||
+                              whole ? view_source(b->l->view, whole)->info.name : NULL,
+                              t->info.bytes, err) ||
              plan_append(b->plan, step, t->info.bytes, err);
     }
     return rc ? -1 : 0;
@@ -166,24 +221,23 @@ static int add_shard(struct builder *b, size_t s, struct prep_error *err)
 
 static int by_name(const void *a, const void *b)
 {
-    const struct view_tensor *x = *(const struct view_tensor *const *)a;
-    const struct view_tensor *y = *(const struct view_tensor *const *)b;
+    const struct layout_tensor *x = *(const struct layout_tensor *const *)a;
+    const struct layout_tensor *y = *(const struct layout_tensor *const *)b;
     return strcmp(x->info.name, y->info.name);
 }
 
 static int index_map(const struct builder *b, struct json_out *o, struct prep_error *err)
 {
-    const struct view *v = b->l->view;
-    const struct view_tensor **names = malloc((v->n_tensors + 1) * sizeof *names);
+    const struct layout_tensor **names = malloc((b->n_tensors + 1) * sizeof *names);
     if (!names)
         return prep_fail(err, PREP_ENOMEM, "out of memory writing the index");
-    for (size_t i = 0; i < v->n_tensors; i++)
-        names[i] = &v->tensors[i];
-    qsort(names, v->n_tensors, sizeof *names, by_name);
+    for (size_t i = 0; i < b->n_tensors; i++)
+        names[i] = &b->tensors[i];
+    qsort(names, b->n_tensors, sizeof *names, by_name);
     json_out_open(o, '{');
-    for (size_t i = 0; i < v->n_tensors; i++) {
+    for (size_t i = 0; i < b->n_tensors; i++) {
         char shard[SHARD_NAME];
-        shard_name(b, b->shard_of[names[i] - v->tensors], shard);
+        shard_name(b, b->shard_of[names[i] - b->tensors], shard);
         json_out_key(o, names[i]->info.name);
         json_out_string(o, shard);
     }
@@ -225,10 +279,9 @@ static int index_metadata(struct json_out *o, const struct json *d, uint32_t met
 static int write_index(const struct builder *b, struct json_out *o, const struct json *d,
                        struct arena *tmp, struct prep_error *err)
 {
-    const struct view *v = b->l->view;
     uint64_t total = 0;
-    for (size_t i = 0; i < v->n_tensors; i++)
-        total += v->tensors[i].info.bytes;
+    for (size_t i = 0; i < b->n_tensors; i++)
+        total += b->tensors[i].info.bytes;
     int had = d->n_nodes > 0 && json_type(d, 0) == JSON_OBJECT, rc = 0;
     uint32_t metadata = had ? json_get(d, 0, "metadata") : JSON_NONE;
     if (metadata != JSON_NONE && json_type(d, metadata) != JSON_OBJECT)
@@ -311,13 +364,13 @@ int layout_plan(struct plan *plan, const struct layout *l, struct report *report
     if (l->shard_bytes > LAYOUT_SHARD_WARN)
         report_warn(report, "SHARD_SIZE", "the hub recommends files under 20 GB");
     struct builder b = {.plan = plan, .l = l};
-    int rc = cut_shards(&b, err) || sort_shards(&b, err);
+    int rc = list_tensors(&b, err) || cut_shards(&b, err) || sort_shards(&b, err);
     for (size_t s = 0; s < b.n_shards && !rc; s++)
         rc = add_shard(&b, s, err);
     if (!rc)
         rc = add_texts(&b, PLAN_SIDECAR, err) || add_sidecars(&b, err) ||
              add_texts(&b, PLAN_CONFIG, err);
-    if (!rc && !l->single_file)
+    if (!rc && (!l->single_file || b.n_shards > 1))
         rc = add_index(&b, err);
     free(b.shards);
     return rc ? -1 : 0;

@@ -2,12 +2,15 @@
 /*
  * layout.h - how a view becomes a folder: shards, index, and the files around them.
  *
+ * What is written is a list of tensors: those of the view as they are, or a list in which outputs
+ * of call steps stand in place of some. Such steps are added to the plan before.
+ *
  * Shards hold whole groups (an expert with all its scales), never mix more than two layers, and
  * stay under a size: that makes partial downloads, cheap re-quantization of a layer and per-shard
  * deduplication possible. Inside a shard tensors lie by falling element size, so that all are
  * aligned, then in layout order.
  *
- * Shapes     a view whose tensors are sorted by `order` (view_finish)
+ * Shapes     a view whose tensors are sorted by `order` (view_finish); a list in any order
  * Ownership  everything borrowed must outlive the plan; what is built lives in the plan's arena
  * Errors     PREP_ENOMEM; PREP_EDATA from safetensors_layout(); PREP_EUSAGE for a shard size over
  *            50 GB, which the hub refuses
@@ -42,8 +45,20 @@ struct layout_sidecar {
     uint32_t file;   /* index into that checkpoint's files */
 };
 
+/* One tensor of the output. */
+struct layout_tensor {
+    struct tensor_info info;        /* offset unused */
+    uint64_t order, group;          /* names.h */
+    const struct view_tensor *copy; /* of the view; NULL: an output of the step */
+    uint32_t step;
+    uint32_t *output; /* set to the number by which the step knows it */
+    uint8_t apart;    /* goes into shards of its own, named model-mtp */
+};
+
 struct layout {
     const struct view *view;
+    struct layout_tensor *tensors; /* sorted here; NULL: the view as it is */
+    size_t n_tensors;
     uint32_t first_source[VIEW_MAX_SOURCES]; /* plan_add_checkpoint() of each view source */
     const struct layout_text *texts;
     size_t n_texts;

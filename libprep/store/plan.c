@@ -127,6 +127,18 @@ int plan_add_call(struct plan *p, step_fn fn, const void *arg, uint64_t work_byt
     return add_step(p, s, ranges, n, step, err);
 }
 
+int plan_note(struct plan *p, uint32_t bytes, struct prep_error *err)
+{
+    struct plan_step *s = p->n_steps ? &p->steps[p->n_steps - 1] : NULL;
+    if (!s || s->kind != PLAN_CALL || s->note_bytes || bytes == 0 || bytes > PLAN_MAX_NOTE)
+        return prep_fail(err, PREP_EBUG, "step %zu cannot leave a note of %" PRIu32 " bytes",
+                         p->n_steps, bytes);
+    s->note_at = p->note_bytes;
+    s->note_bytes = bytes;
+    p->note_bytes += (bytes + 7) / 8 * 8; /* notes hold numbers: keep them aligned */
+    return 0;
+}
+
 int plan_after(struct plan *p, uint32_t step, uint32_t earlier, struct prep_error *err)
 {
     if ((size_t)step + 1 != p->n_steps || earlier >= step)
@@ -256,6 +268,8 @@ static uint64_t layout_hash(const struct plan *p)
         const struct plan_step *s = &p->steps[x->step];
         h = mix_u64(h, x->bytes);
         h = mix_u64(h, (uint64_t)s->kind << 32 | x->output);
+        if (s->note_bytes)
+            h = mix_u64(h, s->note_bytes);
         if (s->kind == PLAN_BYTES)
             h = mix(h, s->arg, (size_t)s->input_bytes);
         for (uint32_t i = 0; i < s->n_inputs; i++) {

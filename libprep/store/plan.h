@@ -32,16 +32,25 @@
 extern "C" {
 #endif
 
-/* Memory handed to a step: inputs as read, outputs to fill, scratch of work_bytes. All of it is
- * aligned to 64 bytes. The function may not touch anything else that changes. */
+/*
+ * Memory handed to a step: inputs as read, outputs to fill, scratch of work_bytes. All of it is
+ * aligned to 64 bytes. The function may not touch anything else that changes.
+ *
+ * A note is what a step has to say about its work besides its outputs, an error or a count: a few
+ * bytes, zeroed before the step runs. It is journalled with what it is about and handed to the
+ * plan's manifest function, also when the step ran in an earlier run or another part.
+ */
 struct step_memory {
     const struct span *inputs;
     unsigned char *const *outputs;
     const uint64_t *output_bytes;
     void *work;
+    void *note; /* NULL for a step without one */
 };
 
 typedef int (*step_fn)(const struct step_memory *m, const void *arg, struct prep_error *err);
+
+enum { PLAN_MAX_NOTE = 4096 };
 
 enum step_kind { PLAN_BYTES, PLAN_COPY, PLAN_CALL };
 
@@ -55,6 +64,8 @@ struct plan_step {
     step_fn fn;      /* PLAN_CALL */
     const void *arg; /* PLAN_CALL: for fn; PLAN_BYTES: the bytes */
     uint64_t work_bytes, input_bytes, output_bytes;
+    uint64_t note_at; /* in the notes of the plan */
+    uint32_t note_bytes;
     uint32_t first_input, n_inputs;
     uint32_t first_after, n_after; /* earlier steps that must be done first */
     uint32_t n_outputs;
@@ -88,6 +99,11 @@ struct plan_source {
     const struct source_file *file;
 };
 
+/* Writes members of the manifest's "run" object. notes: of all steps, see plan_step.note_at. */
+struct json_out;
+typedef int (*plan_manifest_fn)(void *arg, const unsigned char *notes, struct json_out *o,
+                                struct prep_error *err);
+
 struct plan {
     struct plan_source *sources;
     struct plan_step *steps;
@@ -99,7 +115,10 @@ struct plan {
     size_t n_sources, n_steps, n_inputs, n_after, n_files, n_extents, n_tensors;
     size_t cap_sources, cap_steps, cap_inputs, cap_after, cap_files, cap_extents, cap_tensors;
     uint64_t output_bytes, input_bytes;
-    uint64_t floor_bytes; /* memory that PLAN_CALL steps need when run one after the other */
+    uint64_t floor_bytes;      /* memory that PLAN_CALL steps need when run one after the other */
+    uint64_t note_bytes;       /* of all steps */
+    plan_manifest_fn manifest; /* may be NULL */
+    void *manifest_arg;
     /* One line per thing that decides the output: "tool ...", "option ...", "source ...",
      * "layout ...". Two runs with equal text write equal bytes. */
     struct span key;
@@ -127,6 +146,8 @@ PREP_MUST_CHECK int plan_add_copy(struct plan *p, const struct plan_range *range
 PREP_MUST_CHECK int plan_add_call(struct plan *p, step_fn fn, const void *arg, uint64_t work_bytes,
                                   const struct plan_range *ranges, size_t n, uint32_t *step,
                                   struct prep_error *err);
+/* The step added last, a call, leaves a note of 1 to PLAN_MAX_NOTE bytes. */
+PREP_MUST_CHECK int plan_note(struct plan *p, uint32_t bytes, struct prep_error *err);
 /* step runs after earlier, which has the lower number. Right after adding the step. */
 PREP_MUST_CHECK int plan_after(struct plan *p, uint32_t step, uint32_t earlier,
                                struct prep_error *err);

@@ -11,7 +11,9 @@
 
 #include <cmocka.h>
 
+#include "libprep/base/json.h"
 #include "libprep/store/executor.h"
+#include "libprep/store/manifest.h"
 
 /* Every output byte is a mix of all input bytes at its place; work memory must be usable. */
 static int mix_inputs(const struct step_memory *m, const void *arg, struct prep_error *err)
@@ -25,6 +27,21 @@ static int mix_inputs(const struct step_memory *m, const void *arg, struct prep_
         for (uint64_t i = 0; i < m->output_bytes[o]; i++)
             m->outputs[o][i] = (unsigned char)(m->inputs[0].p[i % m->inputs[0].n] ^
                                                m->inputs[1].p[i % m->inputs[1].n] ^ work[o]);
+    *(unsigned char *)m->note = m->inputs[0].p[0];
+    return 0;
+}
+
+static int list_notes(void *arg, const unsigned char *notes, struct json_out *o,
+                      struct prep_error *err)
+{
+    const struct plan *p = arg;
+    (void)err;
+    json_out_key(o, "notes");
+    json_out_open(o, '[');
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (p->steps[i].note_bytes)
+            json_out_u64(o, notes[p->steps[i].note_at]);
+    json_out_close(o);
     return 0;
 }
 
@@ -70,8 +87,9 @@ static void add_copy(struct maker *m, size_t file)
     }
     uint32_t step;
     assert_int_equal(plan_add_copy(m->w->plan, r, n, &step, &m->err), 0);
-    assert_int_equal(
-        plan_tensor_here(m->w->plan, "copied", n == 1 ? "origin" : NULL, total, &m->err), 0);
+    assert_int_equal(plan_tensor_here(m->w->plan, test_path("copied.%zu", m->w->plan->n_tensors),
+                                      n == 1 ? "origin" : NULL, total, &m->err),
+                     0);
     append(m, step, total);
 }
 
@@ -93,14 +111,17 @@ static struct pending add_call(struct maker *m)
     struct pending p = {0, {random_range(m, 4000), random_range(m, 4000)}};
     assert_int_equal(
         plan_add_call(m->w->plan, mix_inputs, &two_outputs, 300, p.r, 2, &p.step, &m->err), 0);
-    m->w->n_calls++;
+    assert_int_equal(plan_note(m->w->plan, 1, &m->err), 0);
+    m->w->want_notes[m->w->n_calls++] = m->w->source[p.r[0].source][p.r[0].offset];
     return p;
 }
 
 static void add_output(struct maker *m, size_t file, const struct pending *p, unsigned output)
 {
     uint64_t n = 1 + test_random_below(&m->rnd, 7000);
-    assert_int_equal(plan_tensor_here(m->w->plan, "computed", NULL, n, &m->err), 0);
+    assert_int_equal(plan_tensor_here(m->w->plan, test_path("computed.%zu", m->w->plan->n_tensors),
+                                      NULL, n, &m->err),
+                     0);
     append(m, p->step, n);
     const unsigned char *a = m->w->source[p->r[0].source] + p->r[0].offset;
     const unsigned char *b = m->w->source[p->r[1].source] + p->r[1].offset;
@@ -177,6 +198,8 @@ void plan_world_init(struct plan_world *w, const struct io *io, uint64_t seed)
     add_bytes(&m, 4, "{}");
     add_file(&m, 5, "model.safetensors.index.json", PLAN_INDEX);
     add_bytes(&m, 5, "{\"weight_map\":{}}");
+    w->plan->manifest = list_notes;
+    w->plan->manifest_arg = w->plan;
     assert_int_equal(plan_finish(w->plan, &m.err), 0);
 }
 
@@ -236,6 +259,32 @@ const char *plan_world_check_unfinished(const struct plan_world *w, const char *
     return check_folder(w, dir, &n);
 }
 
+/* The manifest has the note of every call, whichever run it ran in. */
+static const char *check_notes(const struct plan_world *w, const char *dir)
+{
+    struct test_bytes text = test_read(test_path("%s/%s", dir, EXEC_MANIFEST));
+    struct manifest m;
+    struct json doc;
+    struct prep_error err = PREP_ERROR_INIT;
+    if (manifest_parse(&m, (char *)text.p, text.n, EXEC_MANIFEST, &err) ||
+        json_parse(&doc, (const char *)m.run.p, m.run.n, "run", &err))
+        fail_msg("%s", err.msg);
+    size_t n = 0;
+    const char *fault = NULL;
+    for (uint32_t v = json_first(&doc, json_get(&doc, 0, "notes")); v != JSON_NONE;
+         v = json_next(&doc, v)) {
+        uint64_t got;
+        if (json_u64(&doc, v, &got) || n >= w->n_calls || got != w->want_notes[n++])
+            fault = test_path("note %zu is not as it should be", n);
+    }
+    if (n != w->n_calls)
+        fault = test_path("%zu notes, want %zu", n, w->n_calls);
+    json_free(&doc);
+    manifest_free(&m);
+    free(text.p);
+    return fault;
+}
+
 const char *plan_world_check(const struct plan_world *w, const char *dir)
 {
     size_t n;
@@ -244,5 +293,5 @@ const char *plan_world_check(const struct plan_world *w, const char *dir)
         return test_path("%zu files, want %d and a manifest", n, WORLD_FILES);
     if (!fault && test_exists(test_path("%s/%s", dir, EXEC_STATE_DIR)))
         return "the state folder is still there";
-    return fault;
+    return fault ? fault : check_notes(w, dir);
 }

@@ -3,7 +3,8 @@
  * plan_world.h - a small random plan with every kind of step, and the bytes it must produce.
  *
  * Two source files of random bytes; three shards, a side file, a config and an index made of
- * copies with several ranges, literals, and calls whose outputs land in different files.
+ * copies with several ranges, literals, and calls whose outputs land in different files and which
+ * leave notes for the manifest.
  *
  * Ownership  plan_world_init / plan_world_fini; source files live in a temporary folder
  * Errors     fail the running cmocka test
@@ -18,7 +19,7 @@
 extern "C" {
 #endif
 
-enum { WORLD_FILES = 6, WORLD_SOURCES = 2, WORLD_SOURCE_BYTES = 150000 };
+enum { WORLD_FILES = 6, WORLD_SOURCES = 2, WORLD_SOURCE_BYTES = 150000, WORLD_CALLS = 4 };
 
 struct plan_world {
     const char *source_dir;
@@ -28,7 +29,8 @@ struct plan_world {
     struct plan *plan;
     struct test_bytes want[WORLD_FILES]; /* the finished files */
     const char *names[WORLD_FILES];
-    size_t n_calls; /* steps with a function */
+    size_t n_calls;                        /* steps with a function */
+    unsigned char want_notes[WORLD_CALLS]; /* what they note, in order */
 };
 
 void plan_world_init(struct plan_world *w, const struct io *io, uint64_t seed);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "libprep/prune/exclude.h"
+#include "libprep/quant/exclude.h"
 
 #include <string.h>
 
-enum { MAX_KEYS = 2, MAX_ENTRIES = 3 };
+enum { MAX_KEYS = 2 };
 
 /* In an entry %P is the prefix, %N the layer; both are free of characters special in patterns
  * but for the dots of a prefix, which match themselves. */
@@ -11,7 +11,7 @@ static const struct method {
     const char *name;
     const char *keys[MAX_KEYS]; /* the first that is there is used, else the first */
     const char *value;          /* of an entry in a dictionary; NULL: the key holds a list */
-    const char *entries[MAX_ENTRIES];
+    const char *entries[EXCLUDE_MAX_ENTRIES];
 } methods[] = {
     {"compressed-tensors",
      {"ignore"},
@@ -107,11 +107,33 @@ static int extend_list(struct json_patch *p, uint32_t list, const struct method 
     return quoted ? json_patch_append(p, list, quoted, strlen(quoted), err) : -1;
 }
 
+static int list_entries(const char *entries[EXCLUDE_MAX_ENTRIES], size_t *n, const struct method *m,
+                        const char *prefix, int layer, struct arena *arena, struct prep_error *err)
+{
+    for (*n = 0; *n < EXCLUDE_MAX_ENTRIES && m->entries[*n]; ++*n) {
+        entries[*n] = fill_in(arena, m->entries[*n], prefix, layer, err);
+        if (!entries[*n])
+            return -1;
+    }
+    return 0;
+}
+
+int exclude_entries(const char *entries[EXCLUDE_MAX_ENTRIES], size_t *n, const char **value,
+                    const char *quant_method, const char *prefix, int layer, struct arena *arena,
+                    struct prep_error *err)
+{
+    const struct method *m = find_method(quant_method);
+    if (!m)
+        return prep_fail(err, PREP_EBUG, "quant_method \"%s\" has no list", quant_method);
+    *value = m->value;
+    return list_entries(entries, n, m, prefix, layer, arena, err);
+}
+
 int exclude_layer(struct json_patch *p, uint32_t object, const char *quant_method,
                   const char *prefix, int layer, struct report *report, struct prep_error *err)
 {
-    const char *entries[MAX_ENTRIES];
-    size_t n = 0;
+    const char *entries[EXCLUDE_MAX_ENTRIES];
+    size_t n;
     uint32_t list;
     if (object == JSON_NONE)
         return 0;
@@ -123,11 +145,8 @@ int exclude_layer(struct json_patch *p, uint32_t object, const char *quant_metho
                     p->doc->name, quant_method, layer);
         return 0;
     }
-    for (; n < MAX_ENTRIES && m->entries[n]; n++) {
-        entries[n] = fill_in(p->arena, m->entries[n], prefix, layer, err);
-        if (!entries[n])
-            return -1;
-    }
+    if (list_entries(entries, &n, m, prefix, layer, p->arena, err))
+        return -1;
     if (strcmp(m->name, "gptq") == 0)
         report_warn(report, "STITCH_ENGINE",
                     "sglang quantizes every MoE layer of a gptq checkpoint and cannot load layer "

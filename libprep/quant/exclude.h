@@ -16,8 +16,8 @@
  * Errors     PREP_ENOMEM
  * Threads    one patch, one thread
  */
-#ifndef PREP_PRUNE_EXCLUDE_H
-#define PREP_PRUNE_EXCLUDE_H
+#ifndef PREP_QUANT_EXCLUDE_H
+#define PREP_QUANT_EXCLUDE_H
 
 #include "libprep/base/json_patch.h"
 #include "libprep/base/report.h"
@@ -34,6 +34,17 @@ extern "C" {
 PREP_MUST_CHECK int exclude_layer(struct json_patch *p, uint32_t object, const char *quant_method,
                                   const char *prefix, int layer, struct report *report,
                                   struct prep_error *err);
+
+enum { EXCLUDE_MAX_ENTRIES = 3 };
+
+/*
+ * The entries alone, for whoever writes a list anew: pointers into the arena. *value is what each
+ * has in a dictionary, JSON text, or NULL for a list. PREP_EBUG for a method not in the table.
+ */
+PREP_MUST_CHECK int exclude_entries(const char *entries[EXCLUDE_MAX_ENTRIES], size_t *n,
+                                    const char **value, const char *quant_method,
+                                    const char *prefix, int layer, struct arena *arena,
+                                    struct prep_error *err);
 
 #ifdef __cplusplus
 }
