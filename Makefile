@@ -62,7 +62,7 @@ REHEARSAL := $(call sources,tests/rehearsal/*.sh)
 FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify tests/unit/test_pack
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
@@ -202,12 +202,13 @@ tsan: ## threaded tests under clang's thread sanitizer
 	@$(RACES) -s jobs | V=$V sh tests/run.sh
 
 .PHONY: bench
-bench: $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
+bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$B/tests/bench/bench_hash
 	@$B/tests/bench/bench_open
 	@$B/tests/bench/bench_open -e 1024
 	@$(V_ENV) sh tests/bench/bench_json.sh
 	@$(V_ENV) sh tests/bench/bench_prune.sh
+	@$(V_ENV) sh tests/bench/bench_tokenizer.sh
 
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)

@@ -9,11 +9,9 @@
  *     static int run(struct cli *cli, const void *options, struct report *report,
  *                    struct prep_error *err);
  *
- *     int main(int argc, char **argv)
- *     {
- *         struct options o = {.keep = 0};
- *         return cli_main(&program, &o, run, argc, argv);
- *     }
+ * and a main() of two lines: its options with their defaults, and
+ *
+ *     return cli_main(&program, &options, run, argc, argv);
  *
  * Units      sizes are bytes: 64M = 64 * 2^20 = 64MiB, 64MB = 64 * 10^6, no unit = bytes
  * Ownership  parsed texts and lists point into argv and live until cli_fini()
@@ -53,7 +51,7 @@ enum cli_kind {
 
 struct cli_list {
     const char **items;
-    int *turns; /* ascending over all lists of the command line: which came last */
+    int *turns; /* place among the items of all lists */
     size_t n;
 };
 

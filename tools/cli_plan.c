@@ -77,8 +77,6 @@ int cli_run_plan(struct cli *cli, const struct plan *plan, const struct cli_plan
     };
     struct exec_result result = {0};
     if (c->dry_run) {
-        /* Without a folder there is nothing to check but the memory. */
-        opt.dir = dir ? dir : "/nonexistent";
         if (plan_check(plan, &opt, &result, err))
             return -1;
         plan_facts(plan, &result, report);

@@ -4,7 +4,7 @@
 
 #include "libprep/release/compare.h"
 #include "libprep/release/inspect_check.h"
-#include "tools/cli.h"
+#include "tools/cli_lint.h"
 
 enum { COUNT_TEXT = 32 };
 
@@ -12,6 +12,7 @@ struct options {
     const char *match, *keep_map;
     int64_t layer;
     int tensors, read_data, pruned;
+    struct cli_lint_options lint;
 };
 
 #define AT(member) offsetof(struct options, member)
@@ -25,15 +26,25 @@ static const struct cli_option table[] = {
      "check, diff: read every byte again, and hash it or compare it", AT(read_data), 0, 0},
     {"keep-map", 0, CLI_TEXT, "FILE", "diff: see A through this keep-map", AT(keep_map), 0, 0},
     {"pruned", 0, CLI_FLAG, NULL, "diff: see A through the keep_map.json of B", AT(pruned), 0, 0},
+    {"engine", 0, CLI_TEXT, "NAME,...",
+     "lint, repair: of sglang, vllm, transformers, llama.cpp; all when not given", AT(lint.engines),
+     0, 0},
+    {"tp", 0, CLI_INT, "N", "lint: can N tensor-parallel ranks serve it", AT(lint.tp), 1, 4096},
+    {"ep", 0, CLI_INT, "N", "lint: can N expert-parallel ranks serve it", AT(lint.ep), 1, 65536},
+    {"source", 0, CLI_TEXT, "PATH", "lint: the checkpoint this one was cut from: compare routers",
+     AT(lint.source), 0, 0},
+    CLI_PLAN_OPTIONS(struct options, lint.plan),
 };
 
 static const struct cli_program program = {
     .name = "prep-inspect",
     .schema = "prep-inspect/1",
-    .purpose = "show what is in a checkpoint or beside it, check it, compare two",
+    .purpose = "show what is in a checkpoint or beside it, check it, compare two, lint and repair",
     .synopsis = "[OPTION]... PATH...\n"
                 "[OPTION]... check PATH...\n"
-                "[OPTION]... diff A B",
+                "[OPTION]... diff A B\n"
+                "[OPTION]... lint PATH...\n"
+                "[OPTION]... repair SOURCE OUTPUT",
     .description =
         "PATH is a checkpoint (a folder, or ORG/NAME in the local hub cache), a .safetensors file, "
         "an index, a config.json, observations (a file, a folder of blocks or a bundle), a "
@@ -41,11 +52,19 @@ static const struct cli_program program = {
         "check holds each PATH against itself: a checkpoint against its config, keep-map and "
         "manifest. Every fault is one line on stdout: CODE place: text.\n\n"
         "diff holds B against A. With --pruned or --keep-map A is seen through the map, with fewer "
-        "experts under their new ids, so that B is proven to hold A's bytes.",
+        "experts under their new ids, so that B is proven to hold A's bytes.\n\n"
+        "lint says what will fail when an engine serves the checkpoint: one line for each finding, "
+        "CODE [engines] place: what is found; what will happen; the mend. Notes, which are no "
+        "faults, are shown with -v.\n\n"
+        "repair writes SOURCE to OUTPUT with everything mended that needs no source: unequal gate "
+        "and up scales, lists, counts, the index, headers. Codes of weights never change. The "
+        "result is linted again, and what is left is shown.",
     .examples = "prep-inspect GLM-5.1 --layer 3 --match '*.gate.*'\n"
                 "prep-inspect check --read-data GLM-5.1-192\n"
-                "prep-inspect diff --pruned --read-data GLM-5.1 GLM-5.1-192",
-    .common = CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_JOBS | CLI_HAS_MEM,
+                "prep-inspect diff --pruned --read-data GLM-5.1 GLM-5.1-192\n"
+                "prep-inspect lint --engine sglang,vllm --tp 8 GLM-5.1-192-NVFP4\n"
+                "prep-inspect repair GLM-5.1-192-NVFP4 GLM-5.1-192-NVFP4-mended",
+    .common = CLI_HAS_ALL,
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .min_operands = 1,
@@ -609,19 +628,48 @@ static int check_all(struct run *r)
     return n ? prep_fail(r->err, PREP_EVERIFY, "%zu fault%s found", n, plural(n)) : 0;
 }
 
+enum mode { MODE_SHOW, MODE_CHECK, MODE_DIFF, MODE_LINT, MODE_REPAIR, N_MODES };
+
+static enum mode mode_of(const char *word)
+{
+    static const char *const words[N_MODES] = {"", "check", "diff", "lint", "repair"};
+    for (int m = MODE_CHECK; m < N_MODES; m++)
+        if (strcmp(words[m], word) == 0)
+            return (enum mode)m;
+    return MODE_SHOW;
+}
+
 /* Options that would be passed over in silence are refused. */
-static int check_options(const struct options *o, int listing, int reading, int mapping,
+static int check_options(const struct options *o, const struct cli_common *c, enum mode mode,
                          struct prep_error *err)
 {
-    if (!listing && (o->tensors || o->match || o->layer >= 0))
+    const struct cli_lint_options *l = &o->lint;
+    const int reading = mode == MODE_CHECK || mode == MODE_DIFF;
+    if (mode != MODE_SHOW && (o->tensors || o->match || o->layer >= 0))
         return prep_fail(err, PREP_EUSAGE, "--tensors, --layer and --match only show");
     if (!reading && o->read_data)
         return prep_fail(err, PREP_EUSAGE, "--read-data goes with check and diff");
-    if (!mapping && (o->keep_map || o->pruned))
+    if (mode != MODE_DIFF && (o->keep_map || o->pruned))
         return prep_fail(err, PREP_EUSAGE, "--keep-map and --pruned go with diff");
     if (o->keep_map && o->pruned)
         return prep_fail(err, PREP_EUSAGE, "give --keep-map or --pruned, not both");
+    if (mode != MODE_LINT && (l->tp || l->ep || l->source))
+        return prep_fail(err, PREP_EUSAGE, "--tp, --ep and --source go with lint");
+    if (mode != MODE_LINT && mode != MODE_REPAIR && l->engines)
+        return prep_fail(err, PREP_EUSAGE, "--engine goes with lint and repair");
+    if (mode != MODE_REPAIR && (c->dry_run || c->fresh || c->force || c->assemble || c->part.n ||
+                                l->plan.shard_bytes || l->plan.sync_bytes || l->plan.no_hashes))
+        return prep_fail(err, PREP_EUSAGE, "options of writing go with repair");
     return 0;
+}
+
+static int repair(struct run *r)
+{
+    const int n = r->cli->n_operands;
+    if (n != 3 && !(n == 2 && r->cli->common.dry_run))
+        return prep_fail(r->err, PREP_EUSAGE, "repair wants SOURCE and OUTPUT");
+    return cli_repair(r->cli, &r->o->lint, r->cli->operands[1], n == 3 ? r->cli->operands[2] : NULL,
+                      r->list, r->report, r->err);
 }
 
 static int run(struct cli *cli, const void *options, struct report *report, struct prep_error *err)
@@ -631,17 +679,20 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
                     .out = cli->common.json ? NULL : cli->host.out,
                     .report = report,
                     .err = err};
-    const char *mode = cli->operands[0];
-    int checking = strcmp(mode, "check") == 0, differing = strcmp(mode, "diff") == 0;
-    if (check_options(r.o, !checking && !differing, checking || differing, differing, err))
+    const enum mode mode = mode_of(cli->operands[0]);
+    if (check_options(r.o, &cli->common, mode, err))
         return -1;
     r.list = cJSON_AddArrayToObject(report->facts, "results");
     if (!r.list)
         return prep_fail(err, PREP_ENOMEM, "out of memory");
-    if (checking)
-        return check_all(&r);
-    if (!differing)
+    if (mode == MODE_SHOW)
         return show_all(&r);
+    if (mode == MODE_CHECK)
+        return check_all(&r);
+    if (mode == MODE_LINT)
+        return cli_lint(cli, &r.o->lint, cli->operands + 1, cli->n_operands - 1, r.list, err);
+    if (mode == MODE_REPAIR)
+        return repair(&r);
     if (cli->n_operands != 3)
         return prep_fail(err, PREP_EUSAGE, "diff wants two checkpoints, A and B");
     return diff(&r, cli->operands[1], cli->operands[2]);

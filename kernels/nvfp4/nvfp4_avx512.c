@@ -97,12 +97,10 @@ static void cut(struct nvfp4_cuts *cuts, struct wide d, const struct nvfp4_group
         __m256 low = round_down(_mm512_mul_pd(d.low, f));
         __m256 high = round_down(_mm512_mul_pd(d.high, f));
         __m512i u = _mm512_castps_si512(_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1));
-        if (g->dtype == NVFP4_BF16) {
-            const __m512i upper = _mm512_set1_epi32((int)0xFFFF0000);
-            u = _mm512_or_si512(_mm512_and_si512(u, upper), _mm512_srli_epi32(u, 16));
-        }
         _mm512_storeu_si512(cuts->at[j], u);
     }
+    if (g->dtype == NVFP4_BF16)
+        nvfp4_table_avx512(cuts);
 }
 
 static void scale_blocks(struct nvfp4_set *set, size_t i, const struct nvfp4_group *g)
@@ -146,9 +144,13 @@ static void quantize_set(const struct nvfp4_codes *out, struct nvfp4_set *set,
         nvfp4_choose_avx512(set, g);
     for (size_t i = 0; i < set->n; i += NVFP4_PART)
         cut_blocks(cuts, out->scale, set, i, g);
-    for (size_t i = 0; i < set->n; i += NVFP4_PART)
-        nvfp4_codes_avx2(out->packed + 8 * i, set->x + i / NVFP4_PART * part_bytes, g->dtype,
-                         &cuts[i / NVFP4_PART]);
+    for (size_t i = 0; i < set->n; i += NVFP4_PART) {
+        const unsigned char *x = set->x + i / NVFP4_PART * part_bytes;
+        if (g->dtype == NVFP4_BF16)
+            nvfp4_codes_avx512(out->packed + 8 * i, x, &cuts[i / NVFP4_PART]);
+        else
+            nvfp4_codes_avx2(out->packed + 8 * i, x, g->dtype, &cuts[i / NVFP4_PART]);
+    }
 }
 
 static void nvfp4_quantize_rows_avx512(const struct nvfp4_codes *out, const struct nvfp4_rows *rows,

@@ -88,6 +88,10 @@ void nvfp4_maxima_avx2(uint32_t maxima[NVFP4_PART], const unsigned char *x, enum
 void nvfp4_codes_avx2(uint8_t *packed, const unsigned char *x, enum nvfp4_dtype dtype,
                       const struct nvfp4_cuts *cuts);
 
+/* The same for BF16, with cuts rearranged from plain binary32 by nvfp4_table_avx512(). */
+void nvfp4_table_avx512(struct nvfp4_cuts *cuts);
+void nvfp4_codes_avx512(uint8_t *packed, const unsigned char *x, const struct nvfp4_cuts *cuts);
+
 /* Replace `scale`, as chosen by NVFP4_MAX, by the scales of the sweep. */
 void nvfp4_sweep_avx2(struct nvfp4_set *set, const struct nvfp4_group *g);
 void nvfp4_sweep_avx512(struct nvfp4_set *set, const struct nvfp4_group *g);

@@ -7,6 +7,7 @@
 
 #include "libprep/base/hash.h"
 #include "libprep/base/json_text.h"
+#include "libprep/base/utf8.h"
 
 /*
  * The parser is a recursive descent over the text: each parse_*() and scan_*() takes the place

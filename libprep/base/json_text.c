@@ -3,36 +3,14 @@
 
 #include <string.h>
 
+#include "libprep/base/utf8.h"
+
 size_t json_line(const char *text, size_t at)
 {
     size_t line = 1;
     for (size_t i = 0; i < at; i++)
         line += text[i] == '\n';
     return line;
-}
-
-/* Unicode, table 3-7: only the second byte has bounds of its own. */
-size_t utf8_length(const char *s, const char *end)
-{
-    const unsigned char *u = (const unsigned char *)s;
-    unsigned char low = 0x80, high = 0xbf;
-    size_t n = u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
-    if (n == 0 || (size_t)(end - s) < n)
-        return 0;
-    if (u[0] == 0xe0)
-        low = 0xa0; /* overlong */
-    else if (u[0] == 0xed)
-        high = 0x9f; /* surrogates */
-    else if (u[0] == 0xf0)
-        low = 0x90; /* overlong */
-    else if (u[0] == 0xf4)
-        high = 0x8f; /* beyond U+10FFFF */
-    if (u[1] < low || u[1] > high)
-        return 0;
-    for (size_t i = 2; i < n; i++)
-        if ((u[i] & 0xc0) != 0x80)
-            return 0;
-    return n;
 }
 
 static int hex_value(char c)
@@ -58,30 +36,6 @@ int json_hex4(const char *s)
     return v;
 }
 
-static int encode_utf8(int v, char out[4])
-{
-    if (v < 0x80) {
-        out[0] = (char)v;
-        return 1;
-    }
-    if (v < 0x800) {
-        out[0] = (char)(0xc0 | v >> 6);
-        out[1] = (char)(0x80 | (v & 0x3f));
-        return 2;
-    }
-    if (v < 0x10000) {
-        out[0] = (char)(0xe0 | v >> 12);
-        out[1] = (char)(0x80 | (v >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (v & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | v >> 18);
-    out[1] = (char)(0x80 | (v >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (v >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (v & 0x3f));
-    return 4;
-}
-
 /* The bytes of one escape; *s moves behind it. */
 static int unescape_one(const char **s, char out[4])
 {
@@ -99,7 +53,7 @@ static int unescape_one(const char **s, char out[4])
         v = 0x10000 + ((v - 0xd800) << 10) + (json_hex4(at + 7) - 0xdc00);
         *s = at + 11;
     }
-    return encode_utf8(v, out);
+    return (int)utf8_encode((uint32_t)v, out);
 }
 
 size_t json_unescape(const char *s, const char *end, char *out)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * json_text.h - places, UTF-8, escapes, decoding. For json*.c only.
+ * json_text.h - places, escapes, decoding. For json*.c only.
  *
  * Ownership  texts are borrowed, none needs a NUL
  * Errors     told by the return value
@@ -23,9 +23,6 @@ static inline int is_json_digit(char c)
 
 /* The line, from 1, of a byte of the text. */
 size_t json_line(const char *text, size_t at);
-
-/* Bytes (2 to 4) of the well-formed UTF-8 sequence at s, or 0; s < end. */
-size_t utf8_length(const char *s, const char *end);
 
 /* The value of four hex digits, or -1. */
 int json_hex4(const char *s);

@@ -8,6 +8,7 @@
 
 #include "libprep/base/json.h"
 #include "libprep/base/json_text.h"
+#include "libprep/base/utf8.h"
 
 /* Splices */
 

@@ -38,8 +38,9 @@ static int compile(struct pattern *p, enum pattern_anchor anchor, struct prep_er
      * Python's text patterns: Unicode classes, "." stops at line ends; names need not be UTF-8.
      * Start optimizations would hide from pattern_is_slow() what is slow in the engines.
      */
-    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_ANCHORED |
-                       PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_START_OPTIMIZE;
+    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C;
+    if (anchor != PATTERN_SEARCH)
+        options |= PCRE2_MATCH_INVALID_UTF | PCRE2_ANCHORED | PCRE2_NO_START_OPTIMIZE;
     if (anchor == PATTERN_WHOLE)
         options |= PCRE2_ENDANCHORED;
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
@@ -101,6 +102,19 @@ enum pattern_result pattern_match(struct pattern *p, const char *s, size_t n)
     if (rc >= 0)
         return PATTERN_YES;
     return rc == PCRE2_ERROR_NOMATCH ? PATTERN_NO : PATTERN_LIMIT;
+}
+
+enum pattern_result pattern_find(struct pattern *p, const char *s, size_t n, size_t from,
+                                 size_t *start, size_t *end)
+{
+    /* Checking the whole text again for every match would take quadratic time. */
+    int rc = pcre2_match(p->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK, p->match, p->limits);
+    if (rc < 0)
+        return rc == PCRE2_ERROR_NOMATCH ? PATTERN_NO : PATTERN_LIMIT;
+    const PCRE2_SIZE *at = pcre2_get_ovector_pointer(p->match);
+    *start = at[0];
+    *end = at[1];
+    return PATTERN_YES;
 }
 
 int pattern_is_slow(struct pattern *p, int *budget)

@@ -26,8 +26,9 @@ extern "C" {
 enum { PATTERN_MAX_BYTES = 4096, PATTERN_MAX_STEPS = 100000 };
 
 enum pattern_anchor {
-    PATTERN_START, /* re.match */
-    PATTERN_WHOLE, /* re.fullmatch */
+    PATTERN_START,  /* re.match */
+    PATTERN_WHOLE,  /* re.fullmatch */
+    PATTERN_SEARCH, /* re.finditer, with pattern_find() only */
 };
 
 enum pattern_result {
@@ -43,6 +44,13 @@ PREP_MUST_CHECK int pattern_compile(struct pattern **p, const char *text, size_t
 void pattern_free(struct pattern *p); /* accepts NULL */
 
 enum pattern_result pattern_match(struct pattern *p, const char *s, size_t n);
+
+/*
+ * The first match at or after `from`, a character boundary of s, which must be well-formed UTF-8.
+ * For PATTERN_SEARCH.
+ */
+enum pattern_result pattern_find(struct pattern *p, const char *s, size_t n, size_t from,
+                                 size_t *start, size_t *end);
 
 /*
  * Looks for exponential backtracking without knowing the names to come: runs of each letter the

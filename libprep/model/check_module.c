@@ -289,6 +289,16 @@ static void note_input_scale(struct check *k, enum form form, const struct modul
         t->lacking[form][i] = m->tensors[codes->suffix];
 }
 
+/* codes is the name of the tensor beside the one that is missing. */
+static void missing_input_scale(struct check *k, enum form form, const char *codes, size_t with)
+{
+    const char *dot = strrchr(codes, '.'), *suffix = suffix_name(FORMS[form].parts[3].suffix);
+    char name[INVENTORY_NAME_BYTES + 64];
+    snprintf(name, sizeof name, "%.*s.%s", (int)(dot ? dot - codes : 0), codes, suffix);
+    findings_add(k->out, FINDING_ERROR, "SCALE_MISSING", name,
+                 "not stored; the other %zu linears have one", with);
+}
+
 /* A checkpoint without any is a weight-only one; some without, and engines misread those. */
 void check_input_scales(struct check *k)
 {
@@ -299,9 +309,7 @@ void check_input_scales(struct check *k)
         const size_t without = k->totals.without_input_scale[form];
         const size_t shown = without < FINDINGS_PER_CODE ? without : FINDINGS_PER_CODE;
         for (size_t i = 0; i < shown && with > 0; i++)
-            findings_add(k->out, FINDING_ERROR, "SCALE_MISSING", k->totals.lacking[form][i]->name,
-                         "its %s is not stored; the other %zu linears have one",
-                         suffix_name(FORMS[form].parts[3].suffix), with);
+            missing_input_scale(k, form, k->totals.lacking[form][i]->name, with);
         if (without > shown && with > 0)
             findings_add(k->out, FINDING_ERROR, "SCALE_MISSING", k->c->name,
                          "%zu linears have no %s, %zu have one", without,
@@ -338,7 +346,7 @@ void check_linear(struct check *k, const struct tensor_spec *spec, int expert,
 void check_plain(struct check *k, const struct tensor_spec *specs, int n, const struct module *m)
 {
     struct module rest = *m;
-    char name[INVENTORY_NAME_BYTES];
+    char name[INVENTORY_NAME_BYTES], why[80];
     for (int i = 0; i < n; i++) {
         const struct tensor_spec *s = &specs[i];
         const struct tensor_info *t = m->tensors[s->suffix];
@@ -350,9 +358,11 @@ void check_plain(struct check *k, const struct tensor_spec *specs, int n, const 
             continue;
         }
         const uint64_t want[2] = {s->rows, s->cols};
-        if (!same_shape(t, want, s->n_dims))
+        if (!same_shape(t, want, s->n_dims)) {
+            snprintf(why, sizeof why, ": one row for each expert of layer %d", s->layer);
             wrong_shape(k, s->role == ROLE_ROUTER ? "ROUTER_SHAPE" : "TENSOR_SHAPE", t, want,
-                        s->n_dims, s->role == ROLE_ROUTER ? ": one row for each expert" : "");
+                        s->n_dims, s->role == ROLE_ROUTER ? why : "");
+        }
         if (s->suffix == SUFFIX_CORRECTION_BIAS && t->dtype != DTYPE_F32)
             findings_add(k->out, FINDING_ERROR, "BIAS_DTYPE", t->name,
                          "dtype %s, want F32: fewer bits collapse its values and change the "

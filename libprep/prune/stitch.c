@@ -5,8 +5,8 @@
 
 #include "libprep/prune/check.h"
 #include "libprep/prune/edit_config.h"
-#include "libprep/quant/exclude.h"
 #include "libprep/prune/renumber.h"
+#include "libprep/quant/exclude.h"
 
 struct job {
     struct stitched *s;

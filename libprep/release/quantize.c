@@ -258,7 +258,7 @@ static int find_inputs(struct work *w, struct prep_error *err)
                               .n_layers = c->n_layers};
     if (job->repack || job->layout == QUANT_GPTQ)
         return 0;
-    if (!job->n_amax && !job->assume_amax) {
+    if (!job->n_amax && job->assume_amax == 0) {
         report_warn(w->report, "WEIGHTS_ONLY",
                     "no activation maxima: weights only, engines keep activations in BF16; --amax "
                     "or --assume-amax gives W4A4");

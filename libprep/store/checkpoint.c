@@ -29,6 +29,7 @@ struct opening {
     char **listing; /* names in the folder, sorted by bytes */
     size_t n_listing;
     struct hf_index index; /* zero when there is none */
+    int shards_only;       /* the index is not believed */
     const char *index_path;
     const char **shards; /* names, sorted */
     struct shard batch[BATCH];
@@ -68,7 +69,8 @@ static int no_weights(struct opening *o, struct prep_error *err)
                 : "";
     if (shards)
         return prep_fail_tag(err, PREP_ENOINPUT, "NO_INDEX", "%s: has %zu shards but no %s%s",
-                             o->c->dir, shards, HF_INDEX_NAME, why);
+                             o->c->dir, shards, HF_INDEX_NAME,
+                             partial ? why : "; prep-inspect repair makes one");
     return prep_fail_tag(err, PREP_ENOINPUT, "NO_CHECKPOINT", "%s: has neither %s nor %s%s",
                          o->c->dir, HF_INDEX_NAME, HF_SINGLE_NAME, why);
 }
@@ -90,9 +92,57 @@ static int read_index(struct opening *o, struct prep_error *err)
     return 0;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The names that an index gives, if it is readable. */
+static int named_shards(struct opening *o, const char **names, size_t *n, struct prep_error *err)
+{
+    struct prep_error why = PREP_ERROR_INIT;
+    struct hf_index index = {0};
+    const char *path = io_join(&o->scratch, o->c->dir, HF_INDEX_NAME, err);
+    *n = 0;
+    if (!path)
+        return -1;
+    if (is_listed(o, HF_INDEX_NAME) &&
+        hf_index_read(&index, o->c->io, path, &o->scratch, &why) == 0)
+        for (size_t i = 0; i < index.n_shards; i++)
+            if (is_listed(o, index.shards[i]))
+                names[(*n)++] = index.shards[i];
+    hf_index_free(&index);
+    if (why.code != PREP_ENOMEM)
+        return 0;
+    *err = why;
+    return -1;
+}
+
+static int find_all_shards(struct opening *o, struct prep_error *err)
+{
+    struct checkpoint *c = o->c;
+    const char **names = arena_calloc(&c->arena, o->n_listing, sizeof *names, err);
+    if (!names || named_shards(o, names, &c->n_shards, err))
+        return -1;
+    for (size_t i = 0, known = c->n_shards; !known && i < o->n_listing; i++)
+        if (hf_is_shard_name(o->listing[i], strlen(o->listing[i])))
+            names[c->n_shards++] = o->listing[i];
+    for (size_t i = 0; i < c->n_shards; i++) {
+        names[i] = arena_strndup(&c->arena, names[i], strlen(names[i]), err);
+        if (!names[i])
+            return -1;
+    }
+    if (c->n_shards)
+        qsort(names, c->n_shards, sizeof *names, by_text);
+    o->shards = names;
+    return c->n_shards ? 0 : no_weights(o, err);
+}
+
 static int find_shards(struct opening *o, struct prep_error *err)
 {
     static const char *single = HF_SINGLE_NAME;
+    if (o->shards_only)
+        return find_all_shards(o, err);
     if (is_listed(o, HF_INDEX_NAME))
         return read_index(o, err);
     if (!is_listed(o, HF_SINGLE_NAME))
@@ -447,7 +497,7 @@ static int open_folder(struct opening *o, const char *path, struct prep_error *e
         io_list_sorted(c->io, c->dir, &o->scratch, &o->listing, &o->n_listing, err) ||
         find_shards(o, err) || read_shards(o, err))
         return -1;
-    if (!c->single_file) {
+    if (!c->single_file && !o->shards_only) {
         if (check_index(o, err))
             return -1;
         warn_index(o);
@@ -455,8 +505,8 @@ static int open_folder(struct opening *o, const char *path, struct prep_error *e
     return add_other_files(o, err);
 }
 
-int checkpoint_open(struct checkpoint **ckpt, const struct io *io, const char *path,
-                    struct report *report, struct prep_error *err)
+static int open_checkpoint(struct checkpoint **ckpt, const struct io *io, const char *path,
+                           int shards_only, struct report *report, struct prep_error *err)
 {
     struct checkpoint *c = calloc(1, sizeof *c);
     *ckpt = NULL;
@@ -464,7 +514,7 @@ int checkpoint_open(struct checkpoint **ckpt, const struct io *io, const char *p
         return prep_fail(err, PREP_ENOMEM, "out of memory opening %s", path);
     c->io = io;
     arena_init(&c->arena, 0);
-    struct opening o = {.c = c, .report = report};
+    struct opening o = {.c = c, .report = report, .shards_only = shards_only};
     arena_init(&o.scratch, 0);
     int rc = open_folder(&o, path, err);
     for (size_t i = 0; i < BATCH; i++)
@@ -477,6 +527,18 @@ int checkpoint_open(struct checkpoint **ckpt, const struct io *io, const char *p
     }
     *ckpt = c;
     return 0;
+}
+
+int checkpoint_open(struct checkpoint **ckpt, const struct io *io, const char *path,
+                    struct report *report, struct prep_error *err)
+{
+    return open_checkpoint(ckpt, io, path, 0, report, err);
+}
+
+int checkpoint_open_shards(struct checkpoint **ckpt, const struct io *io, const char *path,
+                           struct report *report, struct prep_error *err)
+{
+    return open_checkpoint(ckpt, io, path, 1, report, err);
 }
 
 void checkpoint_close(struct checkpoint *c)

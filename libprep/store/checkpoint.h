@@ -68,6 +68,14 @@ struct checkpoint {
  */
 PREP_MUST_CHECK int checkpoint_open(struct checkpoint **ckpt, const struct io *io, const char *path,
                                     struct report *report, struct prep_error *err);
+/*
+ * The same, without believing the index, for mending it: the shards that it names and that are
+ * there, or every shard of the folder when it cannot be read; every tensor they hold. index_text is
+ * empty.
+ */
+PREP_MUST_CHECK int checkpoint_open_shards(struct checkpoint **ckpt, const struct io *io,
+                                           const char *path, struct report *report,
+                                           struct prep_error *err);
 void checkpoint_close(struct checkpoint *ckpt); /* accepts NULL */
 
 /* NULL when absent. */

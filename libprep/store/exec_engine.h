@@ -171,6 +171,10 @@ enum { EXEC_PATH_BYTES = 4400 };
 PREP_MUST_CHECK int exec_rename(const struct exec_options *opt, const char *name,
                                 struct prep_error *err);
 
+/* exec_manifest.c: the last file, from what the journal says of all others. */
+PREP_MUST_CHECK int exec_write_manifest(const struct plan *plan, const struct exec_options *opt,
+                                        const struct journal *journal, struct prep_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -59,7 +59,8 @@ struct exec_result {
     uint64_t floor_bytes; /* the smallest mem this plan runs under */
 };
 
-/* Every check that plan_execute() makes before its first write, and the floor. Writes nothing. */
+/* Every check that plan_execute() makes before its first write, and the floor. Writes nothing.
+ * Without a dir only the memory is checked. */
 PREP_MUST_CHECK int plan_check(const struct plan *plan, const struct exec_options *opt,
                                struct exec_result *result, struct prep_error *err);
 

@@ -9,81 +9,8 @@
 #include <cmocka.h>
 
 #include "libprep/base/hash.h"
-#include "libprep/base/json.h"
 #include "libprep/format/safetensors.h"
-#include "tests/support/memory_io.h"
-#include "tests/support/support.h"
-
-enum { MAX_PARTS = 8 };
-
-struct fixture {
-    struct test_bytes text;
-    struct json doc;
-    struct arena arena;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    struct prep_error err = PREP_ERROR_INIT;
-    assert_non_null(f);
-    arena_init(&f->arena, 0);
-    f->text = test_read(test_path("%s/hostile/safetensors.json", test_data()));
-    if (json_parse(&f->doc, (char *)f->text.p, f->text.n, "safetensors.json", &err))
-        fail_msg("%s", err.msg);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-    json_free(&f->doc);
-    arena_fini(&f->arena);
-    free(f->text.p);
-    free(f);
-    return 0;
-}
-
-static const char *text_of(struct fixture *f, uint32_t object, const char *key)
-{
-    struct prep_error err = PREP_ERROR_INIT;
-    uint32_t node = json_get(&f->doc, object, key);
-    return node == JSON_NONE ? NULL : json_string(&f->doc, node, &f->arena, NULL, &err);
-}
-
-static struct memory_part base64_part(struct fixture *f, uint32_t object)
-{
-    struct prep_error err = PREP_ERROR_INIT;
-    struct test_bytes b = test_base64(text_of(f, object, "b64"));
-    unsigned char *p = arena_alloc(&f->arena, b.n + 1, &err);
-    assert_non_null(p);
-    memcpy(p, b.p, b.n);
-    free(b.p);
-    return (struct memory_part){.p = p, .n = b.n};
-}
-
-static size_t parts_of(struct fixture *f, uint32_t c, struct memory_part parts[MAX_PARTS])
-{
-    uint32_t recipe = json_get(&f->doc, c, "recipe");
-    size_t n = 0;
-    if (recipe == JSON_NONE) {
-        parts[0] = base64_part(f, c);
-        return 1;
-    }
-    for (uint32_t i = json_first(&f->doc, recipe); i != JSON_NONE; i = json_next(&f->doc, i)) {
-        uint64_t byte = 0, count = 0;
-        assert_true(n < MAX_PARTS);
-        if (json_get(&f->doc, i, "b64") != JSON_NONE) {
-            parts[n++] = base64_part(f, i);
-            continue;
-        }
-        assert_int_equal(json_u64(&f->doc, json_get(&f->doc, i, "byte"), &byte), 0);
-        assert_int_equal(json_u64(&f->doc, json_get(&f->doc, i, "count"), &count), 0);
-        parts[n++] = (struct memory_part){.byte = (unsigned char)byte, .n = count};
-    }
-    return n;
-}
+#include "tests/support/hostile.h"
 
 static void check_hash(const struct io *io, uint64_t bytes, const char *want)
 {
@@ -104,7 +31,7 @@ static void check_hash(const struct io *io, uint64_t bytes, const char *want)
     assert_string_equal(hex, want);
 }
 
-static unsigned lint_of(const struct fixture *f, uint32_t c)
+static unsigned lint_of(const struct hostile *f, uint32_t c)
 {
     static const char *const names[] = {"HEADER_ALIGNMENT", "HEADER_PADDING",
                                         "HEADER_LEADING_SPACE", "UNKNOWN_FIELD"};
@@ -129,11 +56,11 @@ static int same_class(const char *got, const char *want)
            (strcmp(got, "SHORT_FILE") == 0 || strcmp(got, "SHORT_DATA") == 0);
 }
 
-static void check_rejection(struct fixture *f, uint32_t c, const char *name, int rc,
+static void check_rejection(struct hostile *f, uint32_t c, const char *name, int rc,
                             const struct prep_error *err)
 {
     uint64_t exit_code = 0;
-    const char *class = text_of(f, c, "class");
+    const char *class = hostile_text(f, c, "class");
     if (rc == 0)
         fail_msg("%s: accepted, want %s", name, class);
     assert_int_equal(json_u64(&f->doc, json_get(&f->doc, c, "exit"), &exit_code), 0);
@@ -143,26 +70,26 @@ static void check_rejection(struct fixture *f, uint32_t c, const char *name, int
     assert_non_null(strstr(err->msg, "case.safetensors"));
 }
 
-static void run_case(struct fixture *f, uint32_t c)
+static void run_case(struct hostile *f, uint32_t c)
 {
-    struct memory_part parts[MAX_PARTS];
+    struct memory_part parts[HOSTILE_PARTS];
     struct memory_file file = {.path = "case.safetensors", .parts = parts};
     struct memory_io mem;
     struct safetensors st;
     struct arena arena;
     struct prep_error err = PREP_ERROR_INIT;
-    const char *name = text_of(f, c, "name");
+    const char *name = hostile_text(f, c, "name");
     uint64_t bytes = 0;
 
-    file.n_parts = parts_of(f, c, parts);
+    file.n_parts = hostile_parts(f, c, parts);
     memory_io_init(&mem, &file, 1);
     assert_int_equal(json_u64(&f->doc, json_get(&f->doc, c, "bytes"), &bytes), 0);
     assert_true(memory_file_size(&file) == bytes);
-    check_hash(&mem.io, bytes, text_of(f, c, "sha256"));
+    check_hash(&mem.io, bytes, hostile_text(f, c, "sha256"));
 
     arena_init(&arena, 0);
     int rc = safetensors_read(&st, &mem.io, 0, bytes, file.path, &arena, &err);
-    if (strcmp(text_of(f, c, "ours"), "accept") == 0) {
+    if (strcmp(hostile_text(f, c, "ours"), "accept") == 0) {
         if (rc)
             fail_msg("%s: %s \"%s\", want it accepted", name, err.tag, err.msg);
         if (st.lint != lint_of(f, c))
@@ -176,7 +103,8 @@ static void run_case(struct fixture *f, uint32_t c)
 
 static void judges_every_case_as_listed(void **state)
 {
-    struct fixture *f = *state;
+    (void)state;
+    struct hostile *f = hostile_open("safetensors.json");
     uint32_t cases = json_get(&f->doc, 0, "cases");
     size_t n = 0;
     for (uint32_t c = json_first(&f->doc, cases); c != JSON_NONE; c = json_next(&f->doc, c)) {
@@ -184,12 +112,13 @@ static void judges_every_case_as_listed(void **state)
         n++;
     }
     assert_true(n >= 97);
+    hostile_close(f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(judges_every_case_as_listed, set_up, tear_down),
+        cmocka_unit_test(judges_every_case_as_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

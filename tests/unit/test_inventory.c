@@ -358,7 +358,7 @@ static void finds_faults_of_nvfp4_modules(void **state)
     assert_clean(&b);
 
     drop(&b, EXPERT(3, 5) "up_proj.input_scale");
-    assert_one(&b, "SCALE_MISSING", EXPERT(3, 5) "up_proj.weight", "the other 143 linears");
+    assert_one(&b, "SCALE_MISSING", EXPERT(3, 5) "up_proj.input_scale", "the other 143 linears");
     drop_all(&b, "input_scale"); /* a weight-only checkpoint */
     assert_clean(&b);
 

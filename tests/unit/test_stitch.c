@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "libprep/quant/exclude.h"
 #include "libprep/prune/stitch.h"
+#include "libprep/quant/exclude.h"
 #include "tests/support/support.h"
 #include "tests/support/tiny_checkpoint.h"
 
