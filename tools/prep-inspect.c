@@ -40,11 +40,11 @@ static const struct cli_program program = {
     .name = "prep-inspect",
     .schema = "prep-inspect/1",
     .purpose = "show what is in a checkpoint or beside it, check it, compare two, lint and repair",
-    .synopsis = "[OPTION]... PATH...\n"
-                "[OPTION]... check PATH...\n"
-                "[OPTION]... diff A B\n"
-                "[OPTION]... lint PATH...\n"
-                "[OPTION]... repair SOURCE OUTPUT",
+    .synopsis = "PATH...\n"
+                "check PATH...\n"
+                "diff A B\n"
+                "lint PATH...\n"
+                "repair SOURCE OUTPUT",
     .description =
         "PATH is a checkpoint (a folder, or ORG/NAME in the local hub cache), a .safetensors file, "
         "an index, a config.json, observations (a file, a folder of blocks or a bundle), a "
