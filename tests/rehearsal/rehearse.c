@@ -27,7 +27,8 @@
 #include "tests/support/synth_model.h"
 
 #define MIB ((uint64_t)1 << 20)
-#define RSS_MARGIN (200 * MIB) /* style.md: peak RSS stays below --mem + 200 MB */
+#define SOURCE_SHARD_BYTES UINT64_C(5000000000) /* a little over 300 shards */
+#define RSS_MARGIN (200 * MIB)                  /* style.md: peak RSS stays below --mem + 200 MB */
 
 enum {
     TOKENS = 262144,
@@ -204,7 +205,7 @@ static void plan_cut(struct rehearsal *r, int keep)
                             .options = {.size = SIZE_KEEP, .keep = keep}};
     double t = now();
     load_config(&config, 256);
-    must(synth_model_new(&r->store, source_dir, &config, 0, &err));
+    must(synth_model_new(&r->store, source_dir, &config, SOURCE_SHARD_BYTES, &err));
     write_observations(r->store, &config);
     config_free(&config);
     stage("make the synthetic checkpoint", t, 0, 0);
@@ -281,8 +282,10 @@ static void cut_to(int keep, uint64_t parameters)
     execute(&r, &plain, full ? "all, without hashes" : "an eighth, without hashes");
     synth_stats(r.store, &stats);
     expect_at_most("open files", (uint64_t)stats.most_open, DESCRIPTORS);
-    if (keep == 192 && r.cut.source.ckpt->n_shards + r.cut.plan->n_files < SHARDS_AT_LEAST)
+    if (r.cut.source.ckpt->n_shards < SHARDS_AT_LEAST)
         die("too few shards to be of interest");
+    printf("# %zu shards, %d files open at once at most\n", r.cut.source.ckpt->n_shards,
+           stats.most_open);
     free_cut(&r);
 }
 
