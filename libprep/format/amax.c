@@ -211,22 +211,31 @@ static ssize_t span_pread(void *self, int fd, void *buf, size_t n, uint64_t offs
     return (ssize_t)n;
 }
 
-int amax_read(struct amax *a, const struct io *io, const char *path, struct prep_error *err)
+int amax_parse(struct amax *a, struct span file, const char *path, struct prep_error *err)
 {
-    struct span file;
     struct safetensors st;
     struct arena tmp;
     *a = (struct amax){0};
     arena_init(&a->arena, 0);
     arena_init(&tmp, 0);
     const struct io memory = {.self = &file, .pread = span_pread};
-    int rc = io_read_file(io, path, MAX_FILE, &tmp, &file, err) ||
-             safetensors_read(&st, &memory, -1, file.n, path, &tmp, err) ||
+    int rc = safetensors_read(&st, &memory, -1, file.n, path, &tmp, err) ||
              read_metadata(a, &st, path, err) || read_entries(a, &st, file, path, err) ||
              finish(a, err);
     arena_fini(&tmp);
     if (rc)
         amax_free(a);
+    return rc ? -1 : 0;
+}
+
+int amax_read(struct amax *a, const struct io *io, const char *path, struct prep_error *err)
+{
+    struct span file;
+    struct arena tmp;
+    *a = (struct amax){0};
+    arena_init(&tmp, 0);
+    int rc = io_read_file(io, path, MAX_FILE, &tmp, &file, err) || amax_parse(a, file, path, err);
+    arena_fini(&tmp);
     return rc ? -1 : 0;
 }
 

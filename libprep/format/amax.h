@@ -50,6 +50,9 @@ struct amax {
 
 PREP_MUST_CHECK int amax_read(struct amax *a, const struct io *io, const char *path,
                               struct prep_error *err);
+/* The same from the bytes of a whole file; path is for messages. */
+PREP_MUST_CHECK int amax_parse(struct amax *a, struct span file, const char *path,
+                               struct prep_error *err);
 /*
  * One table of n files; paths are for messages. mix_semantics accepts different rules for which
  * tokens reach an expert. The parts stay as they are.
