@@ -141,6 +141,16 @@ static void warn_some(const struct inputs *in, enum input_origin origin, const c
                     in->out->count[origin] > n ? ", ..." : "");
 }
 
+/* A fact that finds no memory is remembered by the report. */
+static void add_name(cJSON *list, const char *name, struct report *report)
+{
+    cJSON *item = cJSON_CreateString(name);
+    if (!cJSON_AddItemToArray(list, item)) {
+        cJSON_Delete(item);
+        report->failed = 1;
+    }
+}
+
 static void list_fallbacks(const struct inputs *in, struct report *report)
 {
     if (!report)
@@ -148,7 +158,7 @@ static void list_fallbacks(const struct inputs *in, struct report *report)
     cJSON *list = cJSON_AddArrayToObject(report->facts, "input_scale_fallbacks");
     for (size_t i = 0; i < in->all->n; i++)
         if (in->out->origin[i] == INPUT_FALLBACK || in->out->origin[i] == INPUT_ASSUMED)
-            cJSON_AddItemToArray(list, cJSON_CreateString(in->all->items[i].name));
+            add_name(list, in->all->items[i].name, report);
     warn_some(in, INPUT_FALLBACK, "AMAX_FALLBACK", "take their layer's activation maximum", report);
     warn_some(in, INPUT_ASSUMED, "AMAX_ASSUMED", "take the assumed activation maximum", report);
 }
