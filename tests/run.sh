@@ -12,7 +12,9 @@ set -u
 dir=build/test-logs/$$ # kept when something failed
 mkdir -p "$dir"
 export CMOCKA_MESSAGE_OUTPUT=TAP
-export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=1}"
+# No fake stack: gcc 12 aligns arrays that vectors are stored to, to 64 bytes, and expects the same
+# of a frame that the sanitizer moved elsewhere, which it does not do (GCC bug 110027).
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=0}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 # The OpenMP runtime is not instrumented: what it orders is told by libarcher, its own accesses are
 # no races of ours.
