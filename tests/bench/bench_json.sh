@@ -14,7 +14,7 @@ trap 'rm -rf "$dir"' EXIT
 trap 'exit 75' INT TERM
 
 "$bench/bench_open" -j 1 -n 1 -k "$dir/checkpoint" >/dev/null
-for round in 1 2 3 4 5; do
+for _ in 1 2 3 4 5; do
     "$bench/bench_open" -j 1 -n 9 -k "$dir/checkpoint" | sed 's/^/ours: /'
     taskset -c 0 python3 tests/bench/json_peer.py "$dir/checkpoint" 2>&1 | sed 's/^/python3 json: /'
 done | awk '
