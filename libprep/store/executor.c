@@ -12,6 +12,7 @@
 
 #include "libprep/base/parallel.h"
 #include "libprep/store/exec_engine.h"
+#include "libprep/store/manifest.h"
 
 enum { NAME_BYTES = 64 };
 
@@ -228,6 +229,39 @@ static void part_name(char buf[NAME_BYTES], int part, int n_parts, const char *w
     snprintf(buf, NAME_BYTES, "part-%d-of-%d.%s", part, n_parts, what);
 }
 
+static int is_planned(const struct plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->n_files; i++)
+        if (strcmp(plan->files[i].name, name) == 0)
+            return 1;
+    return 0;
+}
+
+/* What the old output wrote and the new one does not: a stale index would be read before it. */
+static int remove_stale(struct run *r, const char *manifest, struct prep_error *err)
+{
+    const struct io *io = r->opt.io;
+    struct manifest m = {0};
+    struct span text;
+    struct io_stat st;
+    if (io->stat(io->self, manifest, &st) < 0)
+        return 0;
+    int rc = io_read_file(io, manifest, UINT64_C(1) << 30, &r->arena, &text, err) ||
+             manifest_parse(&m, (const char *)text.p, text.n, manifest, err);
+    for (size_t i = 0; i < m.n_files && !rc; i++) {
+        const char *name = m.files[i].name;
+        char path[EXEC_PATH_BYTES];
+        if (is_planned(r->plan, name) || file_name_fault(name, strlen(name)))
+            continue;
+        rc = exec_path(path, sizeof path, r->opt.dir, name, "", err);
+        int sys = rc ? 0 : io->unlink(io->self, path);
+        if (sys < 0 && sys != -ENOENT)
+            rc = io_fail_create(err, -sys, path, "remove");
+    }
+    manifest_free(&m);
+    return rc ? -1 : 0;
+}
+
 /* --force on a finished output: take away the mark of completeness before touching a byte. */
 static int unfinish(struct run *r, struct prep_error *err)
 {
@@ -235,7 +269,8 @@ static int unfinish(struct run *r, struct prep_error *err)
     const struct io *io = r->opt.io;
     if (!r->opt.force)
         return 0;
-    if (exec_path(path, sizeof path, r->opt.dir, EXEC_MANIFEST, "", err))
+    if (exec_path(path, sizeof path, r->opt.dir, EXEC_MANIFEST, "", err) ||
+        remove_stale(r, path, err))
         return -1;
     int sys = io->unlink(io->self, path);
     if (sys == -ENOENT)

@@ -104,6 +104,14 @@ expect_stderr_like 'OUTPUT_FINISHED: .*--force'
 run reap-prune $SRC -q $OBS --keep 24 --force "$T/p24"
 expect_exit 0
 
+begin '--force leaves nothing of the output it replaces'
+run reap-prune $SRC -q $OBS --keep 24 $SMALL "$T/many"
+expect_exit 0
+run reap-prune $SRC -q $OBS --keep 24 --force "$T/many"
+expect_exit 0
+run reap-prune $SRC -q $OBS --keep 24 "$T/few"
+expect_same "$T/few" "$T/many"
+
 begin 'refuses to write into its input'
 cp -r $SRC "$T/src"
 run reap-prune "$T/src" -q $OBS --keep 24 --force "$T/src"
