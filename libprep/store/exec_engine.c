@@ -10,6 +10,7 @@ enum {
     BLOCK_DEFAULT = 8 << 20,
     BLOCK_LEAST = 256 << 10,
     PAGE = 4096,
+    USUAL_LANES = 8,
     MAX_WORKERS = 40, /* fewer than ENGINE_OPEN_SOURCES: each uses one source at a time */
     RECORD_SECONDS = 30,
     PROGRESS_MS = 100,
@@ -35,9 +36,10 @@ struct task {
 
 /* ---- memory ---- */
 
-uint64_t engine_floor(uint64_t step_floor)
+uint64_t engine_floor(const struct plan *plan)
 {
-    return step_floor + 2 * (uint64_t)BLOCK_LEAST;
+    const uint64_t blocks = plan->most_strands > 2 ? plan->most_strands : 2;
+    return plan->floor_bytes + blocks * BLOCK_LEAST;
 }
 
 /* Half of the budget at most goes to blocks: first fewer lanes, then a smaller window, then
@@ -45,7 +47,7 @@ uint64_t engine_floor(uint64_t step_floor)
 static int size_blocks(struct engine *e, struct prep_error *err)
 {
     uint64_t mem = e->opt->mem ? e->opt->mem : UINT64_C(4) << 30;
-    uint64_t floor = engine_floor(e->plan->floor_bytes);
+    uint64_t floor = engine_floor(e->plan);
     if (mem < floor)
         return prep_fail(err, PREP_EUSAGE,
                          "--mem %llu is too little, this plan needs at least %llu bytes",
@@ -54,19 +56,24 @@ static int size_blocks(struct engine *e, struct prep_error *err)
     if (e->plan->floor_bytes && budget > mem / 2)
         budget = mem / 2;
     int lanes = e->opt->n_threads > 2 ? e->opt->n_threads : 2;
-    if (lanes > ENGINE_MAX_LANES)
-        lanes = ENGINE_MAX_LANES;
+    if (lanes > USUAL_LANES)
+        lanes = USUAL_LANES;
+    const int least = engine_most_strands(e); /* a strand without a lane would hold up the others */
+    if (lanes < least)
+        lanes = least;
     int window = ENGINE_MAX_WINDOW;
     uint64_t block = e->opt->block_bytes ? e->opt->block_bytes : BLOCK_DEFAULT;
     while ((uint64_t)lanes * (unsigned)window * block > budget) {
-        if (lanes > 2)
+        if (lanes > 2 && lanes > least)
             lanes--;
         else if (window > 2)
             window--;
         else if (block > BLOCK_LEAST && !e->opt->block_bytes)
             block /= 2;
-        else if (lanes > 1)
+        else if (lanes > 1 && lanes > least)
             lanes--;
+        else if (window > 1 && least > 2)
+            window--;
         else
             break;
     }
@@ -148,18 +155,6 @@ static struct task lane_task(struct engine *e, struct lane *l)
     return (struct task){TASK_NONE, NULL, NULL, NULL};
 }
 
-/* Files of a later stage wait until every file of the earlier ones has its final name. */
-static int next_file_may_open(const struct engine *e)
-{
-    if (e->stopping || e->next_queue >= e->n_queue)
-        return 0;
-    enum file_stage stage = e->plan->files[e->queue[e->next_queue]].stage;
-    for (int i = 0; i < e->n_lanes; i++)
-        if (e->lanes[i].active && e->plan->files[e->lanes[i].file].stage != stage)
-            return 0;
-    return 1;
-}
-
 static struct task call_task(struct engine *e)
 {
     while (e->next_call < e->n_calls && e->calls[e->next_call].skip)
@@ -183,8 +178,8 @@ static struct task next_task(struct engine *e)
         e->stopping = 1;
     for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE; i++)
         t = lane_task(e, &e->lanes[i]);
-    for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE && next_file_may_open(e); i++)
-        if (!e->lanes[i].active)
+    for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE && !e->stopping; i++)
+        if (!e->lanes[i].active && engine_next_file(e) < e->n_queue)
             t = (struct task){TASK_OPEN, &e->lanes[i], NULL, NULL};
     /* A call whose memory does not fit is let in only when there is nothing else to do. */
     if (t.kind == TASK_NONE)
@@ -194,14 +189,23 @@ static struct task next_task(struct engine *e)
 
 /* ---- beginning and ending a task, under the lock ---- */
 
+static void begin_file(struct engine *e, struct lane *l)
+{
+    const size_t i = engine_next_file(e);
+    l->active = l->busy = 1;
+    l->file = e->queue[i];
+    e->opened[i] = 1;
+    while (e->next_queue < e->n_queue && e->opened[e->next_queue])
+        e->next_queue++;
+}
+
 static void begin_task(struct engine *e, struct task *t)
 {
     e->running++;
     struct lane *l = t->lane;
     switch (t->kind) {
     case TASK_OPEN:
-        l->active = l->busy = 1;
-        l->file = e->queue[e->next_queue++];
+        begin_file(e, l);
         break;
     case TASK_FILL:
         t->block->state = BLOCK_FILLING;
@@ -490,7 +494,8 @@ int engine_init(struct engine *e, const struct plan *plan, const struct exec_opt
     arena_init(&e->arena, 0);
     for (int i = 0; i < ENGINE_OPEN_SOURCES; i++)
         e->sources[i].users = -1;
-    if (size_blocks(e, err) || init_lanes(e, err) || engine_init_calls(e, err) ||
+    e->opened = arena_calloc(&e->arena, n_queue, 1, err);
+    if (!e->opened || size_blocks(e, err) || init_lanes(e, err) || engine_init_calls(e, err) ||
         engine_place_outputs(e, err))
         return -1;
     /* Readers and writers wait for the disk while hashing keeps the cores busy. */

@@ -171,6 +171,22 @@ int plan_add_file(struct plan *p, const char *name, enum file_stage stage, struc
     return 0;
 }
 
+int plan_strand(struct plan *p, uint32_t band, uint32_t strand, struct prep_error *err)
+{
+    struct plan_file *f = p->n_files ? &p->files[p->n_files - 1] : NULL;
+    const struct plan_file *last = p->n_files > 1 ? f - 1 : NULL;
+    /* Numbers count up from 1, so that a band is a run of files and a strand a run in it. */
+    const int begins = last && last->band ? band == last->band + 1 && strand == 1 : strand == 1;
+    const int goes_on = last && band == last->band && last->stage == f->stage &&
+                        (strand == last->strand || strand == last->strand + 1);
+    if (!f || f->n_extents || band == 0 || (!begins && !goes_on) || strand > PLAN_MAX_STRANDS)
+        return prep_fail(err, PREP_EBUG, "file %zu cannot be in strand %u of band %u", p->n_files,
+                         strand, band);
+    f->band = band;
+    f->strand = strand;
+    return 0;
+}
+
 int plan_append(struct plan *p, uint32_t step, uint64_t bytes, struct prep_error *err)
 {
     struct plan_file *f = &p->files[p->n_files - 1];
@@ -208,35 +224,6 @@ static int check_steps(const struct plan *p, struct prep_error *err)
             return prep_fail(err, PREP_EBUG, "step %zu copies %" PRIu64 " bytes into %" PRIu64, i,
                              s->input_bytes, s->output_bytes);
     }
-    return 0;
-}
-
-/*
- * Walk the files in order, as one worker would: a call holds inputs, work and outputs while it
- * runs and its outputs until their last extent is written. The peak is the floor of --mem.
- */
-static int compute_floor(struct plan *p, struct prep_error *err)
-{
-    uint32_t *left = calloc(p->n_steps ? p->n_steps : 1, sizeof *left);
-    if (!left)
-        return prep_fail(err, PREP_ENOMEM, "out of memory planning %zu steps", p->n_steps);
-    uint64_t held = 0;
-    for (size_t e = 0; e < p->n_extents; e++) {
-        uint32_t i = p->extents[e].step;
-        const struct plan_step *s = &p->steps[i];
-        if (s->kind != PLAN_CALL)
-            continue;
-        if (left[i] == 0) {
-            uint64_t peak = held + s->input_bytes + s->work_bytes + s->output_bytes;
-            if (peak > p->floor_bytes)
-                p->floor_bytes = peak;
-            held += s->output_bytes;
-            left[i] = s->n_outputs;
-        }
-        if (--left[i] == 0)
-            held -= s->output_bytes;
-    }
-    free(left);
     return 0;
 }
 
@@ -282,7 +269,7 @@ static uint64_t layout_hash(const struct plan *p)
 
 int plan_finish(struct plan *p, struct prep_error *err)
 {
-    if (check_steps(p, err) || compute_floor(p, err))
+    if (check_steps(p, err) || plan_compute_floor(p, err))
         return -1;
     for (size_t i = 0; i < p->n_files; i++)
         p->output_bytes += p->files[i].bytes;

@@ -85,6 +85,7 @@ struct plan_file {
     uint64_t bytes;
     uint32_t first_extent, n_extents;
     uint32_t first_tensor, n_tensors;
+    uint32_t band, strand; /* see plan_strand(); 0: a file for itself */
 };
 
 /* A tensor inside an output file, for hashing and for the manifest. */
@@ -116,6 +117,7 @@ struct plan {
     size_t cap_sources, cap_steps, cap_inputs, cap_after, cap_files, cap_extents, cap_tensors;
     uint64_t output_bytes, input_bytes;
     uint64_t floor_bytes;      /* memory that PLAN_CALL steps need when run one after the other */
+    uint32_t most_strands;     /* in a band */
     uint64_t note_bytes;       /* of all steps */
     plan_manifest_fn manifest; /* may be NULL */
     void *manifest_arg;
@@ -155,6 +157,16 @@ PREP_MUST_CHECK int plan_after(struct plan *p, uint32_t step, uint32_t earlier,
 /* Files come in the order of their stages. */
 PREP_MUST_CHECK int plan_add_file(struct plan *p, const char *name, enum file_stage stage,
                                   struct prep_error *err);
+/*
+ * The file added last is one of several that grow side by side: they take outputs of the same
+ * calls, which must run once. Files of one strand are written one after the other, strands of one
+ * band at the same time, bands one after the other. The calls of a band must be numbered in the
+ * order in which every strand needs them. Both numbers are above 0; the files of a band follow each
+ * other in the plan, each strand's together. At most PLAN_MAX_STRANDS to a band.
+ */
+enum { PLAN_MAX_STRANDS = 24 };
+PREP_MUST_CHECK int plan_strand(struct plan *p, uint32_t band, uint32_t strand,
+                                struct prep_error *err);
 /* Append output `output` of a step (0 for copies and bytes) to the file added last. Outputs of
  * one step are numbered in the order in which they are appended, whatever the file. */
 PREP_MUST_CHECK int plan_append(struct plan *p, uint32_t step, uint64_t bytes,
@@ -164,6 +176,9 @@ PREP_MUST_CHECK int plan_tensor_here(struct plan *p, const char *name, const cha
                                      uint64_t bytes, struct prep_error *err);
 
 PREP_MUST_CHECK int plan_finish(struct plan *p, struct prep_error *err);
+
+/* Private to store/: what plan_finish() sets floor_bytes to (plan_floor.c). */
+PREP_MUST_CHECK int plan_compute_floor(struct plan *p, struct prep_error *err);
 
 #ifdef __cplusplus
 }
