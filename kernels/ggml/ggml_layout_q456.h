@@ -146,8 +146,8 @@ static inline void iq4_xs_factors(float *d, float *m, const uint8_t *b)
     const float all = ggml_half_at(b, 0);
     const unsigned high = load_u16_at(b, 1);
     for (int j = 0; j < 8; j++) {
-        const unsigned low = b[4 + j / 2] >> 4 * (j % 2) & 15u;
-        d[j] = all * (float)((int)(low | (high >> 2 * j & 3) << 4) - 32);
+        const int low = b[4 + j / 2] >> 4 * (j % 2) & 15;
+        d[j] = all * (float)((low | (int)(high >> 2 * j & 3) << 4) - 32);
         m[j] = 0;
     }
 }
