@@ -148,7 +148,13 @@ PREP_MUST_CHECK int gguf_set_i32s(struct gguf_keys *k, const char *key, const in
                                   struct prep_error *err);
 PREP_MUST_CHECK int gguf_set_bools(struct gguf_keys *k, const char *key, const unsigned char *v,
                                    size_t n, struct prep_error *err);
+/* A number that is there, where it is. */
+PREP_MUST_CHECK int gguf_replace_u32(struct gguf_keys *k, const char *key, uint32_t v,
+                                     struct prep_error *err);
 void gguf_unset(struct gguf_keys *k, const char *key);
+/* The same keys in a list of its own; values stay shared. */
+PREP_MUST_CHECK int gguf_keys_copy(struct gguf_keys *to, const struct gguf_keys *from,
+                                   struct arena *arena, struct prep_error *err);
 const struct gguf_kv *gguf_keys_find(const struct gguf_keys *k, const char *key);
 
 /*

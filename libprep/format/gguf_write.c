@@ -24,6 +24,20 @@ void gguf_unset(struct gguf_keys *k, const char *key)
         }
 }
 
+int gguf_keys_copy(struct gguf_keys *to, const struct gguf_keys *from, struct arena *arena,
+                   struct prep_error *err)
+{
+    *to = (struct gguf_keys){.arena = arena};
+    for (size_t i = 0; i < from->n; i++) {
+        if (prep_grow(&to->items, &to->cap, to->n, sizeof *to->items, err)) {
+            gguf_keys_free(to);
+            return -1;
+        }
+        to->items[to->n++] = from->items[i];
+    }
+    return 0;
+}
+
 const struct gguf_kv *gguf_keys_find(const struct gguf_keys *k, const char *key)
 {
     for (size_t i = 0; i < k->n; i++)
@@ -67,6 +81,21 @@ int gguf_set_u32(struct gguf_keys *k, const char *key, uint32_t v, struct prep_e
     unsigned char b[4];
     store_le32(b, v);
     return set_bytes(k, key, GGUF_U32, b, 4, err);
+}
+
+int gguf_replace_u32(struct gguf_keys *k, const char *key, uint32_t v, struct prep_error *err)
+{
+    size_t i = 0;
+    while (i < k->n && strcmp(k->items[i].key, key) != 0)
+        i++;
+    unsigned char *p = arena_alloc(k->arena, 4, err);
+    if (!p)
+        return -1;
+    if (i == k->n || k->items[i].type != GGUF_U32)
+        return prep_fail(err, PREP_EBUG, "no u32 key %s to replace", key);
+    store_le32(p, v);
+    k->items[i].bytes.p = p;
+    return 0;
 }
 
 int gguf_set_i32(struct gguf_keys *k, const char *key, int32_t v, struct prep_error *err)
