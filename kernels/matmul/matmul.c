@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/matmul/matmul.h"
+
+static const struct matmul_kernels TABLES[N_ISA] = {
+    [ISA_SCALAR] = {matmul_nt_scalar, matmul_nn_scalar, 0, 1, 1},
+    [ISA_AVX2] = {matmul_nt_scalar, matmul_nn_scalar, 0, 1, 1},
+    [ISA_AVX512] = {matmul_nt_scalar, matmul_nn_scalar, 0, 1, 1},
+};
+
+const struct matmul_kernels *matmul_kernels(enum isa limit)
+{
+    return &TABLES[cpu_isa_within(limit)];
+}
