@@ -62,7 +62,8 @@ REHEARSAL := $(call sources,tests/rehearsal/*.sh)
 FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify tests/unit/test_pack
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify tests/unit/test_pack \
+              tests/unit/test_product
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
@@ -77,8 +78,8 @@ all: $(TOOLS) ## build every tool into build/release/bin
 .SECONDARY:
 
 # The suffix of a kernel's file says which instructions it may use; cpu.c finds out who may call it.
-%_avx2.o: ISA_FLAGS = -mavx2 -mf16c
-%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mf16c
+%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
+%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 
 $B/%.o: %.c
 	@mkdir -p $(@D)

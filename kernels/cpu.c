@@ -18,7 +18,7 @@ static uint32_t saved_registers(void)
 
 enum isa cpu_isa(void)
 {
-    const unsigned avx = bit_OSXSAVE | bit_AVX | bit_F16C;
+    const unsigned avx = bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C;
     const unsigned avx512 = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & avx) != avx)
