@@ -98,28 +98,39 @@ float logits_max_scalar(const float *z, size_t n)
             return z[i];
         m = z[i] > m ? z[i] : m;
     }
-    return m;
+    return m + 0.0F;
 }
 
-double logits_sum_exp_scalar(const float *z, double max, size_t n)
+double logits_finish_sum(double lane[LOGITS_LANES], const float *z, double max, size_t n)
 {
-    double lane[LOGITS_LANES] = {0};
     for (size_t i = 0; i < n; i++)
         lane[i % LOGITS_LANES] += logits_exp((double)z[i] - max);
     return fold(lane);
 }
 
+double logits_sum_exp_scalar(const float *z, double max, size_t n)
+{
+    double lane[LOGITS_LANES] = {0};
+    return logits_finish_sum(lane, z, max, n);
+}
+
+void logits_finish_sums(struct logits_sums *to, struct logits_lanes *lanes,
+                        const struct logits_rest *rest)
+{
+    for (size_t i = 0; i < rest->n; i++) {
+        const size_t l = i % LOGITS_LANES;
+        const double a = (double)rest->p[i] - rest->p_max, b = (double)rest->q[i] - rest->q_max;
+        const double e = logits_exp(a);
+        lanes->p[l] += e;
+        lanes->q[l] += logits_exp(b);
+        lanes->cross[l] = e == 0.0 ? lanes->cross[l] : fma(e, a - b, lanes->cross[l]);
+    }
+    *to = (struct logits_sums){fold(lanes->p), fold(lanes->q), fold(lanes->cross)};
+}
+
 void logits_sums_scalar(struct logits_sums *to, const float *p, double p_max, const float *q,
                         double q_max, size_t n)
 {
-    double p_sum[LOGITS_LANES] = {0}, q_sum[LOGITS_LANES] = {0}, cross[LOGITS_LANES] = {0};
-    for (size_t i = 0; i < n; i++) {
-        const double a = (double)p[i] - p_max, b = (double)q[i] - q_max;
-        const double e = logits_exp(a);
-        double *const c = cross + i % LOGITS_LANES;
-        p_sum[i % LOGITS_LANES] += e;
-        q_sum[i % LOGITS_LANES] += logits_exp(b);
-        *c = e == 0.0 ? *c : fma(e, a - b, *c);
-    }
-    *to = (struct logits_sums){fold(p_sum), fold(q_sum), fold(cross)};
+    struct logits_lanes lanes = {{0}, {0}, {0}};
+    logits_finish_sums(to, &lanes, &(struct logits_rest){p, q, p_max, q_max, n});
 }
