@@ -46,7 +46,7 @@ const char *isa_name(enum isa isa)
 int isa_parse(enum isa *isa, const char *name)
 {
     if (!strcmp(name, "auto")) {
-        *isa = N_ISA - 1;
+        *isa = cpu_isa();
         return 0;
     }
     for (int i = 0; i < N_ISA; i++) {
