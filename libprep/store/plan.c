@@ -83,6 +83,27 @@ int plan_add_checkpoint(struct plan *p, const struct checkpoint *ckpt, uint32_t 
     return 0;
 }
 
+static uint64_t aligned(uint64_t n)
+{
+    return (n + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
+}
+
+uint64_t plan_pages(uint64_t n)
+{
+    return (n + PLAN_PAGE - 1) / PLAN_PAGE * PLAN_PAGE;
+}
+
+uint64_t plan_run_memory(const struct plan_step *s)
+{
+    return plan_pages(s->input_room + aligned(s->work_bytes) + s->n_inputs * sizeof(struct span) +
+                      s->n_outputs * sizeof(unsigned char *));
+}
+
+uint64_t plan_output_memory(const struct plan_step *s)
+{
+    return plan_pages(s->output_room);
+}
+
 static int add_step(struct plan *p, struct plan_step s, const struct plan_range *ranges, size_t n,
                     uint32_t *step, struct prep_error *err)
 {
@@ -101,6 +122,7 @@ static int add_step(struct plan *p, struct plan_step s, const struct plan_range 
             return -1;
         p->inputs[p->n_inputs++] = r;
         s.input_bytes += r.bytes;
+        s.input_room += aligned(r.bytes);
     }
     *step = (uint32_t)p->n_steps;
     p->steps[p->n_steps++] = s;
@@ -184,6 +206,8 @@ int plan_strand(struct plan *p, uint32_t band, uint32_t strand, struct prep_erro
                          strand, band);
     f->band = band;
     f->strand = strand;
+    if (strand > p->most_strands)
+        p->most_strands = strand;
     return 0;
 }
 
@@ -198,6 +222,7 @@ int plan_append(struct plan *p, uint32_t step, uint64_t bytes, struct prep_error
     p->extents[p->n_extents++] = (struct plan_extent){f->bytes, bytes, step, s->n_outputs++};
     f->n_extents++;
     s->output_bytes += bytes;
+    s->output_room += aligned(bytes);
     if (prep_add(&f->bytes, f->bytes, bytes) || f->bytes > INT64_MAX)
         return prep_fail(err, PREP_EDATA, "%s would be larger than a file can be", f->name);
     return 0;
@@ -269,7 +294,7 @@ static uint64_t layout_hash(const struct plan *p)
 
 int plan_finish(struct plan *p, struct prep_error *err)
 {
-    if (check_steps(p, err) || plan_compute_floor(p, err))
+    if (check_steps(p, err) || plan_floor(p, PLAN_BLOCK_LEAST, &p->floor_bytes, err))
         return -1;
     for (size_t i = 0; i < p->n_files; i++)
         p->output_bytes += p->files[i].bytes;
