@@ -76,8 +76,8 @@ static int comes_later(const struct gguf_target *t, uint32_t file, const char *p
 
 static int wants_layer(const struct builder *b, const struct name_parts *parts)
 {
-    return b->r->mtp != GGUF_MTP_ONLY || parts->layer < 0 ||
-           parts->layer >= b->r->config->num_hidden_layers;
+    const int is_mtp = parts->layer >= b->r->config->num_hidden_layers;
+    return parts->layer < 0 || b->r->mtp == GGUF_MTP_KEEP || is_mtp == (b->r->mtp == GGUF_MTP_ONLY);
 }
 
 static int unknown(struct builder *b, const char *name)

@@ -29,7 +29,7 @@ extern "C" {
 
 enum gguf_mtp {
     GGUF_MTP_KEEP,
-    GGUF_MTP_DROP, /* the view has none any more */
+    GGUF_MTP_DROP,
     GGUF_MTP_ONLY, /* the MTP layers, with embeddings, head and final norm */
 };
 

@@ -246,6 +246,11 @@ static int build_pass(struct work *w, struct gguf_pass *p, struct prep_error *er
     if (gguf_map_build(&p->map, &request, &r->arena, err))
         return -1;
     gguf_map_sort(&p->map, p->order);
+    char label[64];
+    gguf_size_label(label, p->map.n_shared, p->map.n_expert, r->config.n_routed_experts);
+    p->size_label = arena_strndup(&r->arena, label, strlen(label), err);
+    if (!p->size_label)
+        return -1;
     for (size_t i = 0; i < p->n_outputs; i++)
         if (choose_types(w, p, &p->outputs[i], err))
             return -1;
@@ -265,7 +270,6 @@ static void warn_ignored(const struct work *w, const struct gguf_map *m)
 static int build_passes(struct work *w, struct prep_error *err)
 {
     struct gguf_result *r = w->r;
-    char label[64];
     for (size_t i = 0; i < w->job->n_rungs; i++)
         if (add_rung(w, w->job->rungs[i], err))
             return -1;
@@ -274,13 +278,10 @@ static int build_passes(struct work *w, struct prep_error *err)
     for (size_t i = 0; i < r->n_passes; i++)
         if (build_pass(w, &r->passes[i], err))
             return -1;
-    const struct gguf_map *m = &r->passes[0].map;
-    gguf_size_label(label, m->n_shared, m->n_expert, r->config.n_routed_experts);
-    r->size_label = arena_strndup(&r->arena, label, strlen(label), err);
     weigh_rungs(w, &r->passes[0]);
     warn_patterns(w);
-    warn_ignored(w, m);
-    return r->size_label ? 0 : -1;
+    warn_ignored(w, &r->passes[0].map);
+    return 0;
 }
 
 int gguf_job_run(struct gguf_result *result, const struct gguf_job *job, struct report *report,

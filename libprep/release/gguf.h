@@ -88,6 +88,7 @@ struct gguf_pass {
     struct gguf_output outputs[GGUF_MAX_FILES];
     size_t n_outputs;
     struct gguf_weights *weights; /* [map.n], or NULL */
+    const char *size_label;       /* of what the files hold */
     struct gguf_work work;
 };
 
@@ -110,7 +111,6 @@ struct gguf_result {
     struct source_file imatrix_file;
     struct checkpoint imatrix_source; /* with that file and no tensors */
     struct gguf_size sizes[RUNG_COUNT];
-    const char *size_label;
     struct plan *plan;
     struct arena arena;
     const struct gguf_job *job; /* for the manifest */

@@ -28,13 +28,14 @@ static int read_optional(const struct gguf_result *r, const char *name, struct a
     return io_read_file(io, path, MAX_SMALL, arena, out, err);
 }
 
-static int general_keys(struct gguf_keys *k, const struct gguf_result *r, struct prep_error *err)
+static int general_keys(struct gguf_keys *k, const struct gguf_result *r,
+                        const struct gguf_pass *pass, struct prep_error *err)
 {
     const struct gguf_job *job = r->job;
-    const struct gguf_map *m = &r->passes[0].map;
+    const struct gguf_map *m = &pass->map;
     struct gguf_general g = {.metadata_name = job->metadata,
                              .folder = job->names_from_folder ? job->source : NULL,
-                             .size_label = r->size_label,
+                             .size_label = pass->size_label,
                              .parameters =
                                  m->n_shared + m->n_expert * (uint64_t)r->config.n_routed_experts};
     const struct checkpoint *c = r->pruned.source.ckpt;
@@ -125,7 +126,7 @@ int gguf_pass_keys(struct gguf_keys *k, const struct gguf_result *r, const struc
     const int converter = pass->order == GGUF_CONVERTER;
     const struct gguf_arch arch = {.with_mtp = pass->mtp != GGUF_MTP_DROP,
                                    .file_type = converter ? 0 : UINT32_MAX};
-    return general_keys(k, r, err) || gguf_config_keys(k, &r->config, &arch, err) ||
+    return general_keys(k, r, pass, err) || gguf_config_keys(k, &r->config, &arch, err) ||
                    (converter && gguf_set_u32(k, "general.quantization_version", 2, err)) ||
                    tokenizer_keys(k, r, report, err)
                ? -1

@@ -61,7 +61,7 @@ void gguf_facts(const struct gguf_result *r, struct report *report)
     cJSON *g = cJSON_AddObjectToObject(report->facts, "gguf");
     cJSON_AddBoolToObject(g, "strict_parity", r->job->strict_parity);
     report_u64(g, "experts", (uint64_t)r->config.n_routed_experts);
-    cJSON_AddStringToObject(g, "size_label", r->size_label);
+    cJSON_AddStringToObject(g, "size_label", r->passes[0].size_label);
     cJSON *files = cJSON_AddArrayToObject(g, "files");
     for (size_t i = 0; i < r->n_passes && files; i++)
         for (size_t k = 0; k < r->passes[i].n_outputs; k++)
