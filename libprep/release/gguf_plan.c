@@ -162,7 +162,7 @@ static int append_tensor(struct planner *p, size_t i)
     struct plan *plan = p->r->plan;
     uint64_t sum = 0;
     /* Rungs have tensors of the same names: the manifest tells them apart. */
-    const char *name = arena_printf(&plan->arena, p->err, "%s/%s", p->out->stem, t->name);
+    const char *name = arena_printf(&plan->arena, p->err, "%s:%s", p->out->stem, t->name);
     if (!name || plan_tensor_here(plan, name, NULL, p->infos[i].bytes, p->err))
         return -1;
     for (uint32_t k = 0; k < w->n_of[i]; k++) {
