@@ -86,6 +86,26 @@ static int is_vector(const struct linear *l)
     return l->form == LINEAR_PLAIN && l->tensors[0].info->n_dims == 1;
 }
 
+/* Rows of blocks can be cut like plain ones: the unit sees a matrix of its own. */
+static int cut_blocks(struct cutter *c, struct gguf_unit *u)
+{
+    struct linear *l = arena_calloc(&c->plan->arena, 1, sizeof *l, c->err);
+    struct tensor_info *info = arena_calloc(&c->plan->arena, 1, sizeof *info, c->err);
+    if (!l || !info)
+        return -1;
+    const struct plan_range whole = stored(c, u->from->tensors[0].index);
+    *l = *u->from;
+    *info = *u->from->tensors[0].info;
+    const uint64_t row_bytes = info->bytes / l->out;
+    info->bytes = u->n * row_bytes;
+    info->shape[0] = l->out = u->n;
+    l->tensors[0].info = info;
+    const struct plan_range rows = {whole.source, whole.offset + u->first * row_bytes, info->bytes};
+    u->from = l;
+    u->first = 0;
+    return add_range(c, rows);
+}
+
 static int add_unit(struct cutter *c, struct gguf_unit u)
 {
     struct gguf_work *w = c->w;
@@ -94,7 +114,7 @@ static int add_unit(struct cutter *c, struct gguf_unit u)
         return prep_fail(c->err, PREP_EBUG, "more units than counted");
     struct gguf_unit *at = &w->units[w->n_units];
     c->n_ranges = 0;
-    if (add_source(c, &u))
+    if (u.from->form == LINEAR_GGML && u.n < u.from->out ? cut_blocks(c, &u) : add_source(c, &u))
         return -1;
     u.n_inputs = (uint32_t)c->n_ranges;
     *at = u;
@@ -115,9 +135,11 @@ static int add_unit(struct cutter *c, struct gguf_unit u)
 static uint64_t unit_rows(const struct cutter *c, const struct gguf_target *t,
                           const struct linear *l)
 {
-    if (l->form != LINEAR_PLAIN || t->half != GGUF_WHOLE || is_vector(l))
+    const int blocks = l->form == LINEAR_GGML;
+    if ((l->form != LINEAR_PLAIN && !blocks) || t->half != GGUF_WHOLE || is_vector(l))
         return l->out;
-    const uint64_t row_bytes = l->in * (l->tensors[0].info->dtype == DTYPE_F32 ? 4 : 2);
+    const uint64_t row_bytes = blocks ? l->tensors[0].info->bytes / l->out
+                                      : l->in * (l->tensors[0].info->dtype == DTYPE_F32 ? 4 : 2);
     const uint64_t bytes = c->r->unit_bytes ? c->r->unit_bytes : UNIT_BYTES;
     const uint64_t n = bytes / row_bytes ? bytes / row_bytes : 1;
     /* Equal pieces, so that the last is no crumb. */
