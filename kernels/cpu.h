@@ -30,7 +30,7 @@ enum isa cpu_isa_within(enum isa limit);
 /* "scalar", "avx2", "avx512". */
 const char *isa_name(enum isa isa);
 
-/* The reverse; "auto" is the highest level there is. -1 when the name is none of these. */
+/* The reverse; "auto" is the highest level of this machine. -1 when the name is none of these. */
 int isa_parse(enum isa *isa, const char *name);
 
 #ifdef __cplusplus

@@ -58,6 +58,8 @@ void matmul_nt_scalar(const struct matmul *p);
 void matmul_nn_scalar(const struct matmul *p);
 void matmul_nt_avx2(const struct matmul *p);
 void matmul_nn_avx2(const struct matmul *p);
+void matmul_nt_avx512(const struct matmul *p);
+void matmul_nn_avx512(const struct matmul *p);
 
 #ifdef __cplusplus
 }

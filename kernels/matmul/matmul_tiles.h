@@ -67,6 +67,7 @@ static inline const unsigned char *matmul_b(const struct matmul *p, size_t i)
 }
 
 void matmul_few_nt_avx2(const struct matmul *p);
+void matmul_few_nt_avx512(const struct matmul *p);
 
 #ifdef __cplusplus
 }
