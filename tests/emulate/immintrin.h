@@ -17,6 +17,7 @@
 #include_next <immintrin.h>
 
 #if __has_include(<simde/x86/avx512.h>)
+#include "tests/emulate/avx512_arithmetic.h"
 #include "tests/emulate/avx512_compare.h"
 #include "tests/emulate/avx512_convert.h"
 #include "tests/emulate/avx512_memory.h"
