@@ -17,10 +17,10 @@
 #include_next <immintrin.h>
 
 #if __has_include(<simde/x86/avx512.h>)
-#include "tests/emulate/avx512_arithmetic.h"
 #include "tests/emulate/avx512_compare.h"
 #include "tests/emulate/avx512_convert.h"
 #include "tests/emulate/avx512_memory.h"
+#include "tests/emulate/avx512_shift.h"
 
 /* Our own headers ask for it; SIMDe's have already seen that it was not there. */
 #ifndef __AVX512F__
