@@ -456,7 +456,7 @@ static int check_one(struct run *r, const char *path, size_t *n_faults)
     const struct check_options opt = {.read_data = r->o->read_data, .verify = verify_options(r)};
     struct findings f = {0};
     struct inspected it;
-    if (inspect_open(&it, &io_posix, path, r->report, r->err))
+    if (inspect_open_past_index(&it, &io_posix, path, r->report, r->err))
         return -1;
     int rc = inspect_check(&f, &it, &opt, r->report, r->err);
     if (!rc && r->out) {
