@@ -22,6 +22,7 @@ static void run_facts(const struct exec_result *result, struct report *report)
     report_u64(f, "resumed_bytes", result->resumed_bytes);
     report_u64(f, "read_bytes", result->read_bytes);
     report_u64(f, "written_files", result->written_files);
+    report_u64(f, "peak_memory_bytes", result->peak_bytes);
     cJSON_AddBoolToObject(f, "resumed", result->resumed);
     cJSON_AddBoolToObject(f, "finished", result->finished);
 }

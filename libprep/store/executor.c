@@ -482,6 +482,7 @@ static int run_engine(struct run *r, struct exec_result *result, struct prep_err
     result->resumed_bytes += e->resumed_bytes;
     result->read_bytes = e->read_bytes;
     result->written_files = e->written_files;
+    result->peak_bytes = engine_peak(e);
     engine_fini(e);
     free(e);
     return rc;

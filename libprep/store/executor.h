@@ -57,6 +57,7 @@ struct exec_result {
     int resumed;          /* an earlier run was continued */
     int finished;         /* the manifest is there: the output is complete */
     uint64_t floor_bytes; /* the smallest mem this plan runs under */
+    uint64_t peak_bytes;  /* blocks and steps, held at once at most */
 };
 
 /* Every check that plan_execute() makes before its first write, and the floor. Writes nothing.
