@@ -5,7 +5,7 @@
 
 #include "kernels/ggml/ggml_block.h"
 #include "kernels/ggml/ggml_layout.h"
-#include "kernels/ggml/ggml_scalar.h"
+#include "kernels/ggml/ggml_variants.h"
 
 /* Type, number in the file, values and bytes of a block, does it look at weights. */
 #define CODECS(isa)                                                                                \
@@ -32,8 +32,8 @@
 
 static const struct ggml_codec TABLES[N_ISA][N_SLOTS] = {
     [ISA_SCALAR] = CODECS(scalar),
-    [ISA_AVX2] = CODECS(scalar),
-    [ISA_AVX512] = CODECS(scalar),
+    [ISA_AVX2] = CODECS(avx2),
+    [ISA_AVX512] = CODECS(avx512),
 };
 
 /* Where the scales of a block are that are floats. */

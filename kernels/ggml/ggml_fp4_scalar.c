@@ -5,7 +5,7 @@
 #include "kernels/ggml/ggml_block.h"
 #include "kernels/ggml/ggml_fp4.h"
 #include "kernels/ggml/ggml_layout.h"
-#include "kernels/ggml/ggml_scalar.h"
+#include "kernels/ggml/ggml_variants.h"
 
 static float largest(const float *x, int n)
 {

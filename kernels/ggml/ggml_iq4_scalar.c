@@ -6,7 +6,7 @@
 #include "kernels/ggml/ggml_fit.h"
 #include "kernels/ggml/ggml_k.h"
 #include "kernels/ggml/ggml_layout_q456.h"
-#include "kernels/ggml/ggml_scalar.h"
+#include "kernels/ggml/ggml_variants.h"
 
 /* Scale of 32 values; sigma2 is used with weights only. */
 static float fit(const float *x, const float *w, float sigma2)

@@ -22,27 +22,36 @@ static float round_positive(uint8_t *s, const float *scale, int n, int nm, const
     return max / (float)nm;
 }
 
-int ggml_q2_k_put_scales(uint8_t *b, const struct ggml_k_fit *fit, int weighted)
+void ggml_q2_k_round(struct ggml_k_scales *r, const struct ggml_k_fit *fit, int weighted)
 {
-    uint8_t s[16], m[16];
-    ggml_put_half(b, 40, round_positive(s, fit->scale, 16, 15, weighted ? fit->weight : NULL));
-    ggml_put_half(b, 41, round_positive(m, fit->min, 16, 15, weighted ? fit->weight : NULL));
-    for (int j = 0; j < 16; j++)
-        b[j] = (uint8_t)((s[j] & 15) | m[j] << 4);
-    return 1;
+    r->d = round_positive(r->s, fit->scale, 16, 15, weighted ? fit->weight : NULL);
+    r->dmin = round_positive(r->m, fit->min, 16, 15, weighted ? fit->weight : NULL);
 }
 
-int ggml_q45_k_put_scales(uint8_t *b, const struct ggml_k_fit *fit, int weighted)
+void ggml_q2_k_store(uint8_t *b, const struct ggml_k_scales *r)
+{
+    for (int j = 0; j < 16; j++)
+        b[j] = (uint8_t)((r->s[j] & 15) | r->m[j] << 4);
+    ggml_put_half(b, 40, r->d);
+    ggml_put_half(b, 41, r->dmin);
+}
+
+void ggml_q45_k_round(struct ggml_k_scales *r, const struct ggml_k_fit *fit, int weighted)
+{
+    r->d = round_positive(r->s, fit->scale, 8, 63, weighted ? fit->weight : NULL);
+    r->dmin = round_positive(r->m, fit->min, 8, 63, weighted ? fit->weight : NULL);
+}
+
+void ggml_q45_k_store(uint8_t *b, const struct ggml_k_scales *r)
 {
     uint8_t s[8], m[8];
-    ggml_put_half(b, 0, round_positive(s, fit->scale, 8, 63, weighted ? fit->weight : NULL));
-    ggml_put_half(b, 1, round_positive(m, fit->min, 8, 63, weighted ? fit->weight : NULL));
     for (int j = 0; j < 8; j++) {
-        s[j] = s[j] < 63 ? s[j] : 63;
-        m[j] = m[j] < 63 ? m[j] : 63;
+        s[j] = r->s[j] < 63 ? r->s[j] : 63;
+        m[j] = r->m[j] < 63 ? r->m[j] : 63;
     }
+    ggml_put_half(b, 0, r->d);
+    ggml_put_half(b, 1, r->dmin);
     s6_pack(b + 4, s, m);
-    return 1;
 }
 
 /* The scale of largest magnitude with its sign, the first of equals. */
@@ -58,39 +67,43 @@ static float largest(const float *scale, int n)
     return m;
 }
 
-int ggml_q3_k_put_scales(uint8_t *b, const struct ggml_k_fit *fit, int weighted)
+void ggml_q3_k_round(struct ggml_k_scales *r, const struct ggml_k_fit *fit, int weighted)
 {
-    uint8_t l[16];
-    float d = 0;
     if (weighted) {
-        d = ggml_fit_symmetric(l, fit->scale, 16, 32, fit->weight);
-    } else {
-        const float m = largest(fit->scale, 16), inverse = -32 / m;
-        for (int j = 0; j < 16; j++) {
-            const int8_t v = m != 0 ? (int8_t)ggml_nearest(inverse * fit->scale[j]) : -32;
-            l[j] = (uint8_t)(ggml_clamp(v, -32, 31) + 32);
-        }
-        d = m != 0 ? 1 / inverse : 0;
+        r->d = ggml_fit_symmetric(r->s, fit->scale, 16, 32, fit->weight);
+        return;
     }
-    q3_k_put_scales(b, l);
-    ggml_put_half(b, 54, d);
-    return 1;
+    const float m = largest(fit->scale, 16), inverse = -32 / m;
+    for (int j = 0; j < 16; j++) {
+        const int8_t v = m != 0 ? (int8_t)ggml_nearest(inverse * fit->scale[j]) : -32;
+        r->s[j] = (uint8_t)(ggml_clamp(v, -32, 31) + 32);
+    }
+    r->d = m != 0 ? 1 / inverse : 0;
 }
 
-int ggml_q6_k_put_scales(uint8_t *b, const struct ggml_k_fit *fit, int weighted)
+void ggml_q3_k_store(uint8_t *b, const struct ggml_k_scales *r)
+{
+    q3_k_put_scales(b, r->s);
+    ggml_put_half(b, 54, r->d);
+}
+
+/* All zeros, and the scale too, where there is nothing to round. */
+void ggml_q6_k_round(struct ggml_k_scales *r, const struct ggml_k_fit *fit, int weighted)
 {
     (void)weighted;
     const float m = largest(fit->scale, 16), inverse = -128 / m;
-    if (fabsf(m) < GGML_EPS) {
-        memset(b, 0, 210);
-        return 0;
-    }
+    const int some = !(fabsf(m) < GGML_EPS);
     for (int j = 0; j < 16; j++) {
-        const int v = ggml_nearest(inverse * fit->scale[j]);
-        b[192 + j] = (uint8_t)(v < 127 ? v : 127);
+        const int v = some ? ggml_nearest(inverse * fit->scale[j]) : 0;
+        r->s[j] = (uint8_t)(v < 127 ? v : 127);
     }
-    ggml_put_half(b, 104, 1 / inverse);
-    return 1;
+    r->d = some ? 1 / inverse : 0;
+}
+
+void ggml_q6_k_store(uint8_t *b, const struct ggml_k_scales *r)
+{
+    memcpy(b + 192, r->s, 16);
+    ggml_put_half(b, 104, r->d);
 }
 
 /* d[j] is the product with the scale as it was before it became a half. */

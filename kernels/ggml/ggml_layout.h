@@ -46,13 +46,13 @@ static inline float ggml_put_half(uint8_t *b, size_t i, float x)
 }
 
 /* Blocks of 32: byte j has the codes j (low) and j + 16. */
-static inline void nibbles_pack(uint8_t *b, const uint8_t *level)
+static inline void nibbles_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     for (int j = 0; j < 16; j++)
         b[j] = (uint8_t)((level[j] & 15) | level[j + 16] << 4);
 }
 
-static inline void nibbles_unpack(int8_t *q, const uint8_t *b)
+static inline void nibbles_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     for (int j = 0; j < 16; j++)
         q[j] = (int8_t)(b[j] & 15);
@@ -60,7 +60,7 @@ static inline void nibbles_unpack(int8_t *q, const uint8_t *b)
         q[j + 16] = (int8_t)(b[j] >> 4);
 }
 
-static inline void q8_0_unpack(int8_t *q, const uint8_t *b)
+static inline void q8_0_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     memcpy(q, b + 2, 32);
 }
@@ -78,20 +78,20 @@ static inline void half_pair_factors(float *d, float *m, const uint8_t *b)
     *m = min == min ? -min : min;
 }
 
-static inline void q4_0_unpack(int8_t *q, const uint8_t *b)
+static inline void q4_0_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     nibbles_unpack(q, b + 2);
     for (int j = 0; j < 32; j++)
         q[j] = (int8_t)(q[j] - 8);
 }
 
-static inline void q4_1_unpack(int8_t *q, const uint8_t *b)
+static inline void q4_1_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     nibbles_unpack(q, b + 4);
 }
 
 /* Bit i of the word at b is bit 4 of code i; the low bits follow. */
-static inline void q5_pack(uint8_t *b, const uint8_t *level)
+static inline void q5_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     uint32_t high = 0;
     for (unsigned j = 0; j < 32; j++)
@@ -100,36 +100,37 @@ static inline void q5_pack(uint8_t *b, const uint8_t *level)
     nibbles_pack(b + 4, level);
 }
 
-static inline void q5_unpack(int8_t *q, const uint8_t *b, int bias)
+static inline void q5_unpack(int8_t *__restrict q, const uint8_t *__restrict b, int bias)
 {
     nibbles_unpack(q, b + 4);
     for (int j = 0; j < 32; j++)
         q[j] = (int8_t)((q[j] | (b[j / 8] >> j % 8 & 1) << 4) - bias);
 }
 
-static inline void q5_0_unpack(int8_t *q, const uint8_t *b)
+static inline void q5_0_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     q5_unpack(q, b + 2, 16);
 }
 
-static inline void q5_1_unpack(int8_t *q, const uint8_t *b)
+static inline void q5_1_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     q5_unpack(q, b + 4, 0);
 }
 
-static inline void table_unpack(int8_t *q, const uint8_t *b, const int8_t values[16])
+static inline void table_unpack(int8_t *__restrict q, const uint8_t *__restrict b,
+                                const int8_t values[16])
 {
     nibbles_unpack(q, b);
     for (int j = 0; j < 32; j++)
         q[j] = values[q[j]];
 }
 
-static inline void iq4_nl_unpack(int8_t *q, const uint8_t *b)
+static inline void iq4_nl_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     table_unpack(q, b + 2, ggml_iq4_values);
 }
 
-static inline void mxfp4_unpack(int8_t *q, const uint8_t *b)
+static inline void mxfp4_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     table_unpack(q, b + 1, ggml_fp4_values);
 }
@@ -147,14 +148,14 @@ static inline void mxfp4_factors(float *d, float *m, const uint8_t *b)
 }
 
 /* NVFP4: four scales, then 8 bytes for each 16 values: codes j (low) and j + 8. */
-static inline void nvfp4_pack(uint8_t *b, const uint8_t *level)
+static inline void nvfp4_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     for (int g = 0; g < 4; g++)
         for (int j = 0; j < 8; j++)
             b[4 + 8 * g + j] = (uint8_t)(level[16 * g + j] | level[16 * g + 8 + j] << 4);
 }
 
-static inline void nvfp4_unpack(int8_t *q, const uint8_t *b)
+static inline void nvfp4_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     for (int g = 0; g < 4; g++)
         for (int j = 0; j < 8; j++) {
@@ -180,6 +181,16 @@ static inline void nvfp4_factors(float *d, float *m, const uint8_t *b)
         d[g] = nvfp4_scale(b[g]);
         m[g] = 0;
     }
+}
+
+/* One bit, at `shift`, of each of 256 codes: bit t of byte l is that of code 32 t + l. */
+static inline void bits_pack(uint8_t *__restrict b, const uint8_t *__restrict level, int shift)
+{
+    for (int l = 0; l < 32; l++)
+        b[l] = (uint8_t)((level[l] >> shift & 1) | (level[l + 32] >> shift & 1) << 1 |
+                         (level[l + 64] >> shift & 1) << 2 | (level[l + 96] >> shift & 1) << 3 |
+                         (level[l + 128] >> shift & 1) << 4 | (level[l + 160] >> shift & 1) << 5 |
+                         (level[l + 192] >> shift & 1) << 6 | (level[l + 224] >> shift & 1) << 7);
 }
 
 #ifdef __cplusplus

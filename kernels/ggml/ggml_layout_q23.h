@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /* P2: 128 codes of two bits in 32 bytes, 32 apart. */
-static inline void pairs_pack(uint8_t *b, const uint8_t *level)
+static inline void pairs_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     for (int g = 0; g < 2; g++, b += 32, level += 128)
         for (int l = 0; l < 32; l++)
@@ -22,7 +22,7 @@ static inline void pairs_pack(uint8_t *b, const uint8_t *level)
                              (level[l + 96] & 3) << 6);
 }
 
-static inline void pairs_unpack(int8_t *q, const uint8_t *b)
+static inline void pairs_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     for (int g = 0; g < 2; g++, b += 32)
         for (int t = 0; t < 4; t++, q += 32)
@@ -30,12 +30,12 @@ static inline void pairs_unpack(int8_t *q, const uint8_t *b)
                 q[l] = (int8_t)(b[l] >> 2 * t & 3);
 }
 
-static inline void q2_k_pack(uint8_t *b, const uint8_t *level)
+static inline void q2_k_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     pairs_pack(b + 16, level);
 }
 
-static inline void q2_k_unpack(int8_t *q, const uint8_t *b)
+static inline void q2_k_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     pairs_unpack(q, b + 16);
 }
@@ -50,18 +50,13 @@ static inline void q2_k_factors(float *d, float *m, const uint8_t *b)
 }
 
 /* Level 0..7: two low bits among the pairs; bit i / 32 of byte i % 32 is the third. */
-static inline void q3_k_pack(uint8_t *b, const uint8_t *level)
+static inline void q3_k_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     pairs_pack(b + 32, level);
-    for (int l = 0; l < 32; l++) {
-        unsigned high = 0;
-        for (int t = 0; t < 8; t++)
-            high |= (unsigned)(level[32 * t + l] >> 2 & 1) << t;
-        b[l] = (uint8_t)high;
-    }
+    bits_pack(b, level, 2);
 }
 
-static inline void q3_k_unpack(int8_t *q, const uint8_t *b)
+static inline void q3_k_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     pairs_unpack(q, b + 32);
     for (int t = 0; t < 8; t++)

@@ -36,14 +36,14 @@ static inline void s6_factors(float *d, float *m, const uint8_t *b)
 }
 
 /* Pairs of sub-blocks: the first in the low halves of 32 bytes. */
-static inline void halves_pack(uint8_t *b, const uint8_t *level)
+static inline void halves_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     for (int g = 0; g < 4; g++, b += 32, level += 64)
         for (int l = 0; l < 32; l++)
             b[l] = (uint8_t)((level[l] & 15) | level[l + 32] << 4);
 }
 
-static inline void halves_unpack(int8_t *q, const uint8_t *b)
+static inline void halves_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     for (int g = 0; g < 4; g++, b += 32, q += 64) {
         for (int l = 0; l < 32; l++)
@@ -53,28 +53,23 @@ static inline void halves_unpack(int8_t *q, const uint8_t *b)
     }
 }
 
-static inline void q4_k_pack(uint8_t *b, const uint8_t *level)
+static inline void q4_k_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     halves_pack(b + 16, level);
 }
 
-static inline void q4_k_unpack(int8_t *q, const uint8_t *b)
+static inline void q4_k_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     halves_unpack(q, b + 16);
 }
 
-static inline void q5_k_pack(uint8_t *b, const uint8_t *level)
+static inline void q5_k_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     halves_pack(b + 48, level);
-    for (int l = 0; l < 32; l++) {
-        unsigned high = 0;
-        for (int t = 0; t < 8; t++)
-            high |= (unsigned)(level[32 * t + l] >> 4 & 1) << t;
-        b[16 + l] = (uint8_t)high;
-    }
+    bits_pack(b + 16, level, 4);
 }
 
-static inline void q5_k_unpack(int8_t *q, const uint8_t *b)
+static inline void q5_k_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     halves_unpack(q, b + 48);
     for (int t = 0; t < 8; t++)
@@ -83,7 +78,7 @@ static inline void q5_k_unpack(int8_t *q, const uint8_t *b)
 }
 
 /* Per 128 values: 64 bytes of low halves, 32 bytes of two high bits four times. */
-static inline void q6_k_pack(uint8_t *b, const uint8_t *level)
+static inline void q6_k_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     uint8_t *low = b, *high = b + 128;
     for (int g = 0; g < 2; g++, level += 128, low += 64, high += 32) {
@@ -95,7 +90,7 @@ static inline void q6_k_pack(uint8_t *b, const uint8_t *level)
     }
 }
 
-static inline void q6_k_unpack(int8_t *q, const uint8_t *b)
+static inline void q6_k_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     const uint8_t *low = b, *high = b + 128;
     for (int g = 0; g < 2; g++, q += 128, low += 64, high += 32) {
@@ -118,13 +113,13 @@ static inline void q6_k_factors(float *d, float *m, const uint8_t *b)
     }
 }
 
-static inline void iq4_xs_pack(uint8_t *b, const uint8_t *level)
+static inline void iq4_xs_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     for (int j = 0; j < 8; j++)
         nibbles_pack(b + 8 + 16 * j, level + 32 * j);
 }
 
-static inline void iq4_xs_unpack(int8_t *q, const uint8_t *b)
+static inline void iq4_xs_unpack(int8_t *__restrict q, const uint8_t *__restrict b)
 {
     for (int j = 0; j < 8; j++)
         table_unpack(q + 32 * j, b + 8 + 16 * j, ggml_iq4_values);

@@ -5,7 +5,7 @@
 #include "kernels/ggml/ggml_block.h"
 #include "kernels/ggml/ggml_fit.h"
 #include "kernels/ggml/ggml_layout.h"
-#include "kernels/ggml/ggml_scalar.h"
+#include "kernels/ggml/ggml_variants.h"
 
 void ggml_quantize_rows_f16_scalar(void *dst, const float *src, size_t n_rows, size_t n_cols,
                                    const float *imatrix)
