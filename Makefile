@@ -62,7 +62,8 @@ REHEARSAL := $(call sources,tests/rehearsal/*.sh)
 FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify tests/unit/test_pack
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_exec_memory \
+        tests/unit/test_verify tests/unit/test_pack tests/unit/test_synth
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
