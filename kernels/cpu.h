@@ -7,7 +7,7 @@
  * the machine and its operating system allow.
  *
  *   scalar   plain C
- *   avx2     AVX2, F16C
+ *   avx2     AVX2, FMA, F16C
  *   avx512   all of avx2; AVX-512 F, BW, VL, DQ
  *
  * Threads    no state; a call costs some microseconds: ask once, keep the answer
