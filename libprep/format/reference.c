@@ -12,6 +12,7 @@
 
 #include "kernels/forward/forward.h"
 #include "libprep/numeric/elementary.h"
+#include "libprep/numeric/kl_top.h"
 
 enum { LOGSUMEXP, TAIL, TOP_LOGITS, NEXT_LOGITS, TOP_IDS, TOKENS, N_TENSORS };
 enum { N_OWN = 11, HASHED_AT_ONCE = 1024 };
@@ -116,48 +117,25 @@ static void sort_row(uint32_t *ids, const float *logits, size_t k)
     }
 }
 
-/* Sum of e^(x - top) over all tokens, and over those in ids (ascending). */
-static void sum_row(double *all, double *kept, const float *x, size_t n, float top,
-                    const uint32_t *ids, size_t k)
+int reference_set_row(struct reference *r, const struct logits_kernels *k, uint64_t s, uint64_t at,
+                      const float *logits, struct prep_error *err)
 {
-    double rest = 0;
-    size_t next = 0;
-    *kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double e = prep_exp((double)x[i] - (double)top);
-        if (next < k && ids[next] == i) {
-            *kept += e;
-            next++;
-        } else {
-            rest += e;
-        }
-    }
-    *all = *kept + rest;
-    *kept = rest;
-}
-
-int reference_set_row(struct reference *r, uint64_t s, uint64_t at, const float *logits,
-                      struct prep_error *err)
-{
-    const size_t row = (size_t)(s * r->sequence + at), k = r->top_k;
-    uint32_t *ids = r->top_ids + row * k;
-    float *top = r->top_logits + row * k, max = -INFINITY;
-    double all, rest;
-    for (uint32_t i = 0; i < r->vocab_size; i++) {
+    const size_t row = (size_t)(s * r->sequence + at), n = r->top_k;
+    uint32_t *ids = r->top_ids + row * n;
+    for (uint32_t i = 0; i < r->vocab_size; i++)
         if (!isfinite(logits[i]))
             return prep_fail_tag(err, PREP_EDATA, "NONFINITE",
                                  "sequence %" PRIu64 ", position %" PRIu64
                                  ": the logit of token %" PRIu32 " is %g",
                                  s, at, i, (double)logits[i]);
-        max = logits[i] > max ? logits[i] : max;
-    }
-    forward_top_k(ids, logits, r->vocab_size, k);
-    sum_row(&all, &rest, logits, r->vocab_size, max, ids, k);
-    sort_row(ids, logits, k);
-    for (size_t i = 0; i < k; i++)
-        top[i] = logits[ids[i]];
-    r->logsumexp[row] = (double)max + prep_log(all);
-    r->tail[row] = rest / all;
+    const double max = (double)k->max(logits, r->vocab_size);
+    const double all = k->sum_exp(logits, max, r->vocab_size);
+    forward_top_k(ids, logits, r->vocab_size, n);
+    r->logsumexp[row] = max + prep_log(all);
+    r->tail[row] = kl_sum_outside(k, logits, max, r->vocab_size, ids, n) / all;
+    sort_row(ids, logits, n);
+    for (size_t i = 0; i < n; i++)
+        r->top_logits[row * n + i] = logits[ids[i]];
     if (at + 1 < r->sequence)
         r->next_logits[s * (r->sequence - 1) + at] = logits[r->tokens[row + 1]];
     return 0;

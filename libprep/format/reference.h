@@ -19,6 +19,7 @@
 #ifndef PREP_FORMAT_REFERENCE_H
 #define PREP_FORMAT_REFERENCE_H
 
+#include "kernels/logits/logits.h"
 #include "libprep/base/hash.h"
 #include "libprep/format/safetensors.h"
 
@@ -69,8 +70,9 @@ PREP_MUST_CHECK int reference_init(struct reference *r, const uint32_t *tokens,
 uint64_t reference_memory(uint64_t n_sequences, uint64_t sequence, uint64_t vocab_size);
 
 /* Row `at` of sequence s from its logits [vocab_size]; PREP_EDATA when one is not finite. */
-PREP_MUST_CHECK int reference_set_row(struct reference *r, uint64_t s, uint64_t at,
-                                      const float *logits, struct prep_error *err);
+PREP_MUST_CHECK int reference_set_row(struct reference *r, const struct logits_kernels *k,
+                                      uint64_t s, uint64_t at, const float *logits,
+                                      struct prep_error *err);
 struct reference_row reference_row(const struct reference *r, uint64_t s, uint64_t at);
 
 /* The bytes of the file: equal rows, identity and metadata give equal bytes. */

@@ -35,7 +35,7 @@ static void fill(struct reference *r, float rows[S * N][VOCAB], struct arena *ar
     for (size_t i = 0; i < S * N; i++) {
         for (size_t k = 0; k < VOCAB; k++)
             rows[i][k] = logit(&random);
-        if (reference_set_row(r, i / N, i % N, rows[i], &err))
+        if (reference_set_row(r, logits_kernels(ISA_SCALAR), i / N, i % N, rows[i], &err))
             fail_msg("%s", err.msg);
     }
 }
@@ -136,7 +136,7 @@ static void gives_equal_logits_by_rising_id(void **state)
     fill(&r, rows, &arena);
     for (size_t k = 0; k < VOCAB; k++)
         rows[0][k] = k == 290 ? 2.0f : 1.0f;
-    assert_int_equal(reference_set_row(&r, 0, 0, rows[0], &err), 0);
+    assert_int_equal(reference_set_row(&r, logits_kernels(ISA_SCALAR), 0, 0, rows[0], &err), 0);
     const struct reference_row row = reference_row(&r, 0, 0);
     assert_int_equal(row.ids[0], 290);
     for (uint32_t k = 1; k < 256; k++)
@@ -154,7 +154,7 @@ static void refuses_a_row_that_is_not_finite(void **state)
     arena_init(&arena, 0);
     fill(&r, rows, &arena);
     rows[4][17] = NAN;
-    assert_int_equal(reference_set_row(&r, 1, 1, rows[4], &err), -1);
+    assert_int_equal(reference_set_row(&r, logits_kernels(ISA_SCALAR), 1, 1, rows[4], &err), -1);
     assert_string_equal(err.tag, "NONFINITE");
     assert_non_null(strstr(err.msg, "sequence 1, position 1: the logit of token 17"));
     arena_fini(&arena);
@@ -174,7 +174,8 @@ static void a_small_vocabulary_has_no_tail(void **state)
     strcpy(r.identity.final_norm_sha256, "n");
     strcpy(r.identity.tokenizer_sha256, "none");
     for (int i = 0; i < 2; i++)
-        assert_int_equal(reference_set_row(&r, 0, (uint64_t)i, row, &err), 0);
+        assert_int_equal(
+            reference_set_row(&r, logits_kernels(ISA_SCALAR), 0, (uint64_t)i, row, &err), 0);
     assert_int_equal(r.top_k, 3);
     assert_true(r.tail[0] == 0);
     assert_int_equal(reference_read(&again, &io_posix, save(&r, &arena), &arena, &err), 0);
