@@ -51,6 +51,7 @@ SUPPORT_OBJ := $(call objects,$(filter-out %/fault_alloc.c,$(call sources,tests/
 
 UNIT     := $(call programs,tests/unit/test_*.c)
 KERNELS  := $(call programs,tests/kernels/test_*.c)
+EMULATED := $(patsubst tests/kernels/%.c,$B/tests/emulate/%,$(call sources,tests/kernels/test_*.c))
 GOLDEN   := $(call programs,tests/golden/test_*.c)
 FAULTS   := $(call programs,tests/faults/test_*.c)
 HELPERS  := $(call programs,tests/tools/*.c)
@@ -62,7 +63,8 @@ REHEARSAL := $(call sources,tests/rehearsal/*.sh)
 FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify tests/unit/test_pack
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify tests/unit/test_pack \
+              tests/unit/test_product
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
@@ -77,8 +79,8 @@ all: $(TOOLS) ## build every tool into build/release/bin
 .SECONDARY:
 
 # The suffix of a kernel's file says which instructions it may use; cpu.c finds out who may call it.
-%_avx2.o: ISA_FLAGS = -mavx2 -mf16c
-%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mf16c
+%_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
+%_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
@@ -121,6 +123,17 @@ $B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o \
 $B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
 	$(call link)
 
+# AVX-512 on AVX2: the emulated objects come before the archive, so its own are not taken from it.
+EMULATED_OBJ := $(patsubst %.c,$B/emulated/%.o,$(call sources,kernels/*/*_avx512.c)) \
+                $B/tests/emulate/cpu.o
+$B/emulated/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC    $< (emulated))
+	$Q$(CC) $(CFLAGS_ALL) -isystem tests/emulate -mavx2 -mfma -mf16c -Wno-psabi -MMD -MP -c $< -o $@
+
+$B/tests/emulate/%: $B/tests/kernels/%.o $(EMULATED_OBJ) $B/libsupport.a $B/libcli.a $B/libprep.a
+	$(call link,,-lcmocka)
+
 $B/tests/bench/%: $B/tests/bench/%.o $B/libsupport.a $B/libprep.a
 	$(call link)
 
@@ -147,13 +160,22 @@ replay_jobs = $(foreach t,$(REPLAY),$(call replay_job,$t))
 LINT_JOB := 'lint $(V_ENV) sh tests/lint/lint.sh'
 run    = @printf '%s\n' $(1) | V=$V sh tests/run.sh
 
+has_simde := $(wildcard /usr/include/simde/x86/avx512.h)
+has_avx512 = $(shell grep -cm 1 avx512vl /proc/cpuinfo)
+no_simde  := 'emulate echo skip emulate libsimde-dev is not installed'
+EMULATE_JOBS = $(if $(has_simde),$(call c_jobs,$(EMULATED)),$(no_simde))
+# `make test` emulates only what the machine does not have.
+EMULATE_HERE = $(if $(SAN),,$(if $(filter 0,$(has_avx512)),1))
+
 VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
-        $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS)) $(replay_jobs) $(call sh_jobs,$(CLI) \
+        $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS)) $(if $(EMULATE_HERE),$(EMULATE_JOBS)) \
+        $(replay_jobs) $(call sh_jobs,$(CLI) \
         $(if $(SAN),,$(REHEARSAL))))
 
 .PHONY: tests-build jobs
 tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(HELPERS) $(UNIT) $(KERNELS) \
-        $(GOLDEN) $(FAULTS) $(REPLAY) $(if $(SAN),,$(FULL_SHAPE)))
+        $(GOLDEN) $(FAULTS) $(REPLAY) $(if $(SAN),,$(FULL_SHAPE)) \
+        $(if $(EMULATE_HERE),$(if $(has_simde),$(EMULATED))))
 jobs:
 	@printf '%s\n' $(VARIANT_JOBS)
 
@@ -175,11 +197,13 @@ test: ## everything: packages, build, all tests, also under the sanitizers, lint
 	   $(MAKE) --no-print-directory -s jobs; \
 	   echo $(LINT_JOB); } | V=$V sh tests/run.sh
 
-.PHONY: unit kernels golden cli faults corpus rehearsal interop lint asan tsan
+.PHONY: unit kernels emulate golden cli faults corpus rehearsal interop lint asan tsan
 unit: data $(UNIT) ## unit tests
 	$(call run,$(call c_jobs,$(UNIT)))
 kernels: $(KERNELS) ## every variant of every kernel against its scalar one
 	$(call run,$(call c_jobs,$(KERNELS)))
+emulate: $(if $(has_simde),$(EMULATED)) ## the same with AVX-512 emulated on a machine without it
+	$(call run,$(EMULATE_JOBS))
 golden: data $(HELPERS) $(GOLDEN) ## tests against golden data
 	$(call run,$(call c_jobs,$(GOLDEN)))
 cli: data $(TOOLS) $(HELPERS) ## the commands: exact output and exit codes

@@ -3,7 +3,6 @@
 
 #include <cpuid.h>
 #include <stdint.h>
-#include <string.h>
 
 /* Bits of extended control register 0: which registers the operating system saves. */
 #define XCR0_AVX 0x06u    /* xmm, ymm */
@@ -18,7 +17,7 @@ static uint32_t saved_registers(void)
 
 enum isa cpu_isa(void)
 {
-    const unsigned avx = bit_OSXSAVE | bit_AVX | bit_F16C;
+    const unsigned avx = bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C;
     const unsigned avx512 = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & avx) != avx)
@@ -28,32 +27,4 @@ enum isa cpu_isa(void)
         !(b & bit_AVX2))
         return ISA_SCALAR;
     return (saved & XCR0_AVX512) == XCR0_AVX512 && (b & avx512) == avx512 ? ISA_AVX512 : ISA_AVX2;
-}
-
-enum isa cpu_isa_within(enum isa limit)
-{
-    enum isa have = cpu_isa();
-    return have < limit ? have : limit;
-}
-
-static const char *const names[N_ISA] = {"scalar", "avx2", "avx512"};
-
-const char *isa_name(enum isa isa)
-{
-    return names[isa];
-}
-
-int isa_parse(enum isa *isa, const char *name)
-{
-    if (!strcmp(name, "auto")) {
-        *isa = N_ISA - 1;
-        return 0;
-    }
-    for (int i = 0; i < N_ISA; i++) {
-        if (!strcmp(name, names[i])) {
-            *isa = (enum isa)i;
-            return 0;
-        }
-    }
-    return -1;
 }

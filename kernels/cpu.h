@@ -7,7 +7,7 @@
  * the machine and its operating system allow.
  *
  *   scalar   plain C
- *   avx2     AVX2, F16C
+ *   avx2     AVX2, FMA, F16C
  *   avx512   all of avx2; AVX-512 F, BW, VL, DQ
  *
  * Threads    no state; a call costs some microseconds: ask once, keep the answer
@@ -30,7 +30,7 @@ enum isa cpu_isa_within(enum isa limit);
 /* "scalar", "avx2", "avx512". */
 const char *isa_name(enum isa isa);
 
-/* The reverse; "auto" is the highest level there is. -1 when the name is none of these. */
+/* The reverse; "auto" is the highest level of this machine. -1 when the name is none of these. */
 int isa_parse(enum isa *isa, const char *name);
 
 #ifdef __cplusplus

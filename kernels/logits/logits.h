@@ -39,7 +39,7 @@ struct logits_sums {
 };
 
 struct logits_kernels {
-    /* The largest; NaN where there is one; -inf for n = 0. */
+    /* The largest; NaN where there is one; -inf for n = 0; +0 for a zero of either sign. */
     float (*max)(const float *z, size_t n);
     /* sum e^(z_i - max). */
     double (*sum_exp)(const float *z, double max, size_t n);

@@ -15,21 +15,33 @@ static double power_of_two(int n)
     return x;
 }
 
-/*
- * The coefficients are 1/13! ... 1/1!: p is (e^r - 1) / r, and at |r| <= 0.3466 the first term
- * left out, r^13/14!, is below 2e-17. `low` is what rounding r lost
- * and what the argument has beyond x.
- */
-double logits_exp_sum(double x, double tail)
+/* Where e^x is neither 0 nor infinite for being out of range, nor NaN. */
+static int ordinary(double x)
 {
-    if (!(x >= -745.2)) /* NaN stays */
-        return x < -745.2 ? 0.0 : x;
-    if (x > 709.8)
-        return INFINITY;
+    return x >= -745.2 && x <= 709.8;
+}
+
+static double extreme(double x)
+{
+    return x < -745.2 ? 0.0 : x > 709.8 ? INFINITY : x;
+}
+
+/* x = n ln 2 + r + low, low being what rounding r lost. */
+static double reduce(double *r, double *low, double x)
+{
     const double n = rint(x * 0x1.71547652b82fep+0);
     const double high = fma(n, -0x1.62e42fefa38p-1, x);
-    const double r = fma(n, -0x1.ef35793c7673p-45, high);
-    const double low = fma(n, -0x1.ef35793c7673p-45, high - r) + tail;
+    *r = fma(n, -0x1.ef35793c7673p-45, high);
+    *low = fma(n, -0x1.ef35793c7673p-45, high - *r);
+    return n;
+}
+
+/*
+ * (e^r - 1) / r. The coefficients are 1/13! ... 1/1!; at |r| <= 0.3466 the first term left out,
+ * r^13/14!, is below 2e-17.
+ */
+static double quotient(double r)
+{
     double p = 0x1.6124613a86d09p-33;
     p = fma(p, r, 0x1.1eed8eff8d898p-29);
     p = fma(p, r, 0x1.ae64567f544e4p-26);
@@ -43,14 +55,31 @@ double logits_exp_sum(double x, double tail)
     p = fma(p, r, 0x1.5555555555555p-3);
     p = fma(p, r, 0x1p-1);
     p = fma(p, r, 1.0);
-    const double y = 1.0 + fma(r, p, low);
+    return p;
+}
+
+static double scale(double y, double n)
+{
     const int half = (int)n / 2;
     return y * power_of_two(half) * power_of_two((int)n - half);
 }
 
 double logits_exp(double x)
 {
-    return logits_exp_sum(x, 0.0);
+    double r, low;
+    if (!ordinary(x))
+        return extreme(x);
+    const double n = reduce(&r, &low, x);
+    return scale(1.0 + fma(r, quotient(r), low), n);
+}
+
+double logits_exp_sum(double x, double tail)
+{
+    double r, low;
+    if (!ordinary(x))
+        return extreme(x);
+    const double n = reduce(&r, &low, x), p = quotient(r), rest = low + tail;
+    return scale(1.0 + fma(r, p, fma(rest, r * p, rest)), n);
 }
 
 static double fold(double lane[LOGITS_LANES])
@@ -69,28 +98,39 @@ float logits_max_scalar(const float *z, size_t n)
             return z[i];
         m = z[i] > m ? z[i] : m;
     }
-    return m;
+    return m + 0.0F;
 }
 
-double logits_sum_exp_scalar(const float *z, double max, size_t n)
+double logits_finish_sum(double lane[LOGITS_LANES], const float *z, double max, size_t n)
 {
-    double lane[LOGITS_LANES] = {0};
     for (size_t i = 0; i < n; i++)
         lane[i % LOGITS_LANES] += logits_exp((double)z[i] - max);
     return fold(lane);
 }
 
+double logits_sum_exp_scalar(const float *z, double max, size_t n)
+{
+    double lane[LOGITS_LANES] = {0};
+    return logits_finish_sum(lane, z, max, n);
+}
+
+void logits_finish_sums(struct logits_sums *to, struct logits_lanes *lanes,
+                        const struct logits_rest *rest)
+{
+    for (size_t i = 0; i < rest->n; i++) {
+        const size_t l = i % LOGITS_LANES;
+        const double a = (double)rest->p[i] - rest->p_max, b = (double)rest->q[i] - rest->q_max;
+        const double e = logits_exp(a);
+        lanes->p[l] += e;
+        lanes->q[l] += logits_exp(b);
+        lanes->cross[l] = e == 0.0 ? lanes->cross[l] : fma(e, a - b, lanes->cross[l]);
+    }
+    *to = (struct logits_sums){fold(lanes->p), fold(lanes->q), fold(lanes->cross)};
+}
+
 void logits_sums_scalar(struct logits_sums *to, const float *p, double p_max, const float *q,
                         double q_max, size_t n)
 {
-    double p_sum[LOGITS_LANES] = {0}, q_sum[LOGITS_LANES] = {0}, cross[LOGITS_LANES] = {0};
-    for (size_t i = 0; i < n; i++) {
-        const double a = (double)p[i] - p_max, b = (double)q[i] - q_max;
-        const double e = logits_exp(a);
-        double *const c = cross + i % LOGITS_LANES;
-        p_sum[i % LOGITS_LANES] += e;
-        q_sum[i % LOGITS_LANES] += logits_exp(b);
-        *c = e == 0.0 ? *c : fma(e, a - b, *c);
-    }
-    *to = (struct logits_sums){fold(p_sum), fold(q_sum), fold(cross)};
+    struct logits_lanes lanes = {{0}, {0}, {0}};
+    logits_finish_sums(to, &lanes, &(struct logits_rest){p, q, p_max, q_max, n});
 }

@@ -56,6 +56,10 @@ const struct matmul_kernels *matmul_kernels(enum isa limit);
 
 void matmul_nt_scalar(const struct matmul *p);
 void matmul_nn_scalar(const struct matmul *p);
+void matmul_nt_avx2(const struct matmul *p);
+void matmul_nn_avx2(const struct matmul *p);
+void matmul_nt_avx512(const struct matmul *p);
+void matmul_nn_avx512(const struct matmul *p);
 
 #ifdef __cplusplus
 }

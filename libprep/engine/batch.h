@@ -10,15 +10,17 @@
  * of the last layer it went through. A sequence may be *forced*: it then takes the choices that a
  * sequence of another batch (of another model, at the same layer) or an earlier one of this batch
  * holds, instead of its own; gate values are computed from the model at hand. So two models in
- * lockstep, layer by layer, need one layer's choices only.
+ * lockstep, layer by layer, need one layer's choices only. A layer that runs dense has no choice
+ * of positions, forced or not.
  *
  * Prefill and generation are the same: new tokens at `position` onward, with a cache that holds
  * everything before. A cache may be cut back by starting again at a lower position.
  *
  * Shapes     token index: 0 .. n_tokens-1 through all sequences in order
- * Ownership  tokens, caches and forced are borrowed; batch_free() frees the rest
+ * Ownership  tokens, caches and forcing batches are borrowed; batch_free() frees the rest
  * Errors     PREP_EDATA with TOKEN_ID or POSITION; PREP_EUSAGE when mem has no room, with the
- *            floor; PREP_EBUG when a forced sequence is not as long, or misses its cache
+ *            floor; PREP_EBUG when a sequence misses its cache, or is forced by one of another
+ *            length; PREP_EUSAGE when choices do not fit the model (an expert it has not)
  * Threads    one at a time
  */
 #ifndef PREP_ENGINE_BATCH_H
@@ -44,9 +46,6 @@ struct sequence {
     size_t n;
     size_t position;        /* of tokens[0]; above 0 only with a cache that has all before it */
     struct kv_cache *cache; /* NULL: keys live for a layer */
-    /* Whose choices to take; NULL: its own. from is another batch, or this one: NULL. */
-    const struct batch *forced_by;
-    int forced_sequence; /* index there; -1 is "its own" too */
 };
 
 /* hidden starts undefined: runtime_embed() or batch_set_hidden(). */
@@ -58,6 +57,10 @@ size_t batch_n_tokens(const struct batch *b);
 size_t batch_n_sequences(const struct batch *b);
 /* Token index of a sequence's first token; of sequence n_sequences: n_tokens. */
 size_t batch_first(const struct batch *b, size_t sequence);
+/* From now on the sequence takes the choices of another one, which has as many tokens at the same
+ * positions. by may be b itself, and by_sequence then below sequence; NULL: its own again. */
+PREP_MUST_CHECK int batch_force(struct batch *b, size_t sequence, const struct batch *by,
+                                size_t by_sequence, struct prep_error *err);
 /* Taps see the tokens below this only; starts as all. */
 void batch_set_tapped(struct batch *b, size_t n_tokens);
 

@@ -27,13 +27,12 @@ extern "C" {
 
 #define OPS_ALL_FINITE SIZE_MAX
 
-/* y[i] = x[i] w^T for n rows; rows [first, first + count) of w become the columns of y. */
+/* y[i] = x[i] w^T for n rows; the rows of w that are held become the columns of y. */
 struct ops_linear {
     float *y;
     const float *x;
     size_t n, ldy, ldx;
     const struct weight *w;
-    uint64_t first, count;
 };
 
 struct ops_norm {
@@ -64,6 +63,7 @@ struct ops_run {
     size_t first, n;   /* rows in the call's arrays */
     size_t position;   /* of the first; row i sees positions 0 .. position + i */
     const float *keys; /* [position + n, rank + rope] or, indexer, [position + n, index_head_dim] */
+    size_t sequence;   /* of the batch, for the caller */
     size_t first_block; /* for the backend */
 };
 
@@ -94,7 +94,7 @@ struct ops_route {
     size_t n, n_experts, k, n_group, topk_group;
     int normalise;
     float scale;
-    const unsigned char *forced; /* host, [n]: experts[] is given; NULL: none is */
+    int forced; /* experts[] is given */
 };
 
 /* h += sum over r of gates[i, r] slots[i, r], in order of r, then + shared (NULL: none). */
@@ -108,14 +108,18 @@ struct ops_combine {
 
 struct ops {
     void *self;
-    int (*alloc)(void *self, float **p, size_t elements, struct prep_error *err);
+    int (*alloc)(void *self, float **p, uint64_t elements, struct prep_error *err);
     void (*free)(void *self, float *p); /* accepts NULL */
     int (*put)(void *self, float *to, const float *host, size_t n, struct prep_error *err);
     int (*get)(void *self, float *host, const float *from, size_t n, struct prep_error *err);
-    /* Work memory of its own for sequences this long; counted against mem. */
+    /* Work memory of its own for sequences this long, in bytes; and making it ready. */
+    uint64_t (*work_bytes)(const void *self, size_t longest);
     int (*reserve)(void *self, size_t longest, struct prep_error *err);
+    void (*close)(void *self);
 
     int (*linear)(void *self, const struct ops_linear *p, size_t *bad, struct prep_error *err);
+    /* The same with x and y in host memory. */
+    int (*project)(void *self, const struct ops_linear *p, size_t *bad, struct prep_error *err);
     int (*norm)(void *self, const struct ops_norm *p, size_t *bad, struct prep_error *err);
     int (*rope)(void *self, const struct ops_rope *p, struct prep_error *err);
     /* q [n, heads, nope + rope] -> y [n, heads, rank + rope]: the first nope of each head times its

@@ -110,7 +110,7 @@ PREP_MUST_CHECK int runtime_mtp_embed(struct runtime *r, int layer, struct batch
 struct runtime_stats {
     uint64_t read_bytes;             /* of tensors */
     uint64_t weight_bytes;           /* of all modules that were ever used, as held */
-    uint64_t peak_bytes;             /* most memory held at once, as counted against mem */
+    uint64_t peak_weights;           /* most bytes of weights held at once */
     uint64_t zero_scales, overflows; /* met in decoding (linear.h) */
 };
 void runtime_stats(const struct runtime *r, struct runtime_stats *out);

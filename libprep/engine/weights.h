@@ -22,8 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "libprep/engine/source.h"
 #include "libprep/quant/linear.h"
-#include "libprep/store/view.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -34,12 +34,11 @@ extern "C" {
 /* One module. What stands before `parts` is set by whoever adds it. */
 struct weight {
     const char *name;            /* for messages: of the module or tensor */
-    const struct linear *linear; /* NULL: a vector of n values */
+    const struct linear *linear; /* NULL: a vector */
     const struct tensor_info *vector;
-    uint32_t tensor; /* of the vector: index in checkpoint or view */
-    uint64_t n;
-    /* Of a plain matrix: this module is only rows [first, first + count) of it; else all. */
-    uint64_t first, count;
+    uint32_t tensor;       /* of the vector: its number in the source */
+    uint64_t first, count; /* rows of a plain matrix that this module is; of any other all, of a
+                              vector 0 and its length */
 
     struct span parts[LINEAR_PARTS]; /* bytes of linear->tensors, while held */
     const float *values;             /* of a vector, while held */
@@ -47,15 +46,16 @@ struct weight {
 
 struct weights;
 
-/* Exactly one of checkpoint and view. */
-PREP_MUST_CHECK int weights_new(struct weights **w, const struct checkpoint *checkpoint,
-                                const struct view *view, struct prep_error *err);
+/* The source is borrowed. */
+PREP_MUST_CHECK int weights_new(struct weights **w, const struct source *source,
+                                struct prep_error *err);
 void weights_free(struct weights *w); /* accepts NULL; waits for the reader */
 
 /* Before the first use. The struct is copied; *id is how to ask for it. */
 PREP_MUST_CHECK int weights_add(struct weights *w, const struct weight *module, uint32_t *id,
                                 struct prep_error *err);
-const struct weight *weights_at(const struct weights *w, uint32_t id); /* without its bytes */
+/* The module, without its bytes; valid until the next weights_add(). */
+const struct weight *weights_at(const struct weights *w, uint32_t id);
 uint64_t weights_bytes(const struct weights *w, uint32_t id);
 uint64_t weights_total(const struct weights *w);
 uint64_t weights_largest(const struct weights *w);
@@ -65,8 +65,10 @@ void weights_limit(struct weights *w, uint64_t bytes);
 /* What will be asked for next, in order; replaces what was announced and not yet read. */
 PREP_MUST_CHECK int weights_announce(struct weights *w, const uint32_t *ids, size_t n,
                                      struct prep_error *err);
-/* Waits until it is there. Modules may be held at the same time as far as the bound allows; one
- * always is. */
+/*
+ * Waits until the module is there, and holds it. What is held stays, so little may be at a time:
+ * the bound is kept by dropping others.
+ */
 PREP_MUST_CHECK int weights_get(struct weights *w, uint32_t id, const struct weight **module,
                                 struct prep_error *err);
 void weights_put(struct weights *w, uint32_t id);

@@ -18,7 +18,7 @@ double kl_divergence(const struct logits_kernels *k, const float *p, const float
 {
     struct logits_sums s;
     k->sums(&s, p, (double)k->max(p, n), q, (double)k->max(q, n), n);
-    return s.cross / s.p - (prep_log(s.p) - prep_log(s.q));
+    return s.cross / s.p - prep_log(s.p / s.q);
 }
 
 /* Is a before b in the order of kl_top_k(), a having the higher id? */

@@ -27,7 +27,8 @@ extern "C" {
 /* log sum e^z_i. The negative log-likelihood of token t is this minus z[t]. */
 double kl_log_sum_exp(const struct logits_kernels *k, const float *z, size_t n);
 
-/* KL(p || q), p and q given by their logits. 0 for equal rows; rounding may leave -1e-15. */
+/* KL(p || q), p and q given by their logits; 0 for equal rows. The error is about 1e-15, absolute,
+ * for 10^5 logits, so that a value below that may be negative. */
 double kl_divergence(const struct logits_kernels *k, const float *p, const float *q, size_t n);
 
 /*

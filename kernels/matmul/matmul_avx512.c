@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+#include <immintrin.h>
+
+#include "kernels/fp.h"
+#include "kernels/load.h"
+#include "kernels/matmul/matmul_tiles.h"
+#include "kernels/matmul/matmul_transpose_avx512.h"
+
+enum { LANES = MATMUL_LANES_AVX512, ROWS = 12, VECTORS = 2, COLS = LANES * VECTORS };
+
+/* The first n lanes, all when there are more. */
+static inline __attribute__((always_inline)) __mmask16 first_lanes(size_t n)
+{
+    return (__mmask16)(n >= LANES ? 0xFFFF : (1u << n) - 1);
+}
+
+/* ---- tiles ---- */
+
+static inline __attribute__((always_inline)) __m512 widen(__m256i h)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+static inline __attribute__((always_inline)) __m512 load_b(const char *b, int bf16)
+{
+    return bf16 ? widen(_mm256_loadu_si256((const __m256i *)(const void *)b)) : _mm512_loadu_ps(b);
+}
+
+/* rows, vectors and bf16 are constants where this is used, so that s lives in registers. */
+static inline __attribute__((always_inline)) void tile(const struct matmul_tile *t, size_t rows,
+                                                       size_t vectors, int bf16)
+{
+    __m512 s[ROWS][VECTORS];
+    const float *a = t->a;
+    const char *b = t->b;
+    const size_t bytes = bf16 ? 2 : 4, b_step = t->ldb * bytes;
+#pragma GCC unroll 12
+    for (size_t i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (size_t v = 0; v < vectors; v++)
+            s[i][v] = _mm512_setzero_ps();
+    for (size_t k = 0; k < t->k; k++, b += b_step) {
+        __m512 bv[VECTORS];
+#pragma GCC unroll 2
+        for (size_t v = 0; v < vectors; v++)
+            bv[v] = load_b(b + v * LANES * bytes, bf16);
+#pragma GCC unroll 12
+        for (size_t i = 0; i < rows; i++) {
+            const __m512 x = _mm512_set1_ps(a[i * MATMUL_BLOCK_K + k]);
+#pragma GCC unroll 2
+            for (size_t v = 0; v < vectors; v++)
+                s[i][v] = _mm512_fmadd_ps(x, bv[v], s[i][v]);
+        }
+    }
+#pragma GCC unroll 2
+    for (size_t v = 0; v < vectors; v++) {
+        const __mmask16 mask = first_lanes(t->cols - v * LANES), old = t->first ? 0 : mask;
+#pragma GCC unroll 12
+        for (size_t i = 0; i < rows; i++) {
+            float *c = t->c + i * t->ldc + v * LANES;
+            _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(old, c), s[i][v]));
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void tile_of(const struct matmul_tile *t,
+                                                          size_t vectors, int bf16)
+{
+    switch (t->rows) {
+    case 1:
+        tile(t, 1, vectors, bf16);
+        break;
+    case 2:
+        tile(t, 2, vectors, bf16);
+        break;
+    case 3:
+        tile(t, 3, vectors, bf16);
+        break;
+    case 4:
+        tile(t, 4, vectors, bf16);
+        break;
+    case 5:
+        tile(t, 5, vectors, bf16);
+        break;
+    case 6:
+        tile(t, 6, vectors, bf16);
+        break;
+    case 7:
+        tile(t, 7, vectors, bf16);
+        break;
+    case 8:
+        tile(t, 8, vectors, bf16);
+        break;
+    case 9:
+        tile(t, 9, vectors, bf16);
+        break;
+    case 10:
+        tile(t, 10, vectors, bf16);
+        break;
+    case 11:
+        tile(t, 11, vectors, bf16);
+        break;
+    default:
+        tile(t, 12, vectors, bf16);
+    }
+}
+
+static void tile_f32(const struct matmul_tile *t)
+{
+    if (t->cols <= LANES)
+        tile_of(t, 1, 0);
+    else
+        tile_of(t, 2, 0);
+}
+
+static void tile_bf16(const struct matmul_tile *t)
+{
+    tile_of(t, 2, 1);
+}
+
+/* ---- panels ---- */
+
+/* 16 columns of a panel from 16 rows of B. */
+static void transpose_f32(float *panel, const unsigned char *const row[LANES], size_t n_k)
+{
+    size_t k = 0;
+    for (; k + 4 <= n_k; k += 4) {
+        __m512i x[4];
+        matmul_transpose_avx512(x, row, 4 * k);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++)
+            _mm512_storeu_si512(panel + (k + i) * COLS, x[i]);
+    }
+    for (; k < n_k; k++)
+        for (size_t j = 0; j < LANES; j++)
+            panel[k * COLS + j] = f32_from_bits(load_u32_at(row[j], k));
+}
+
+static void transpose_bf16(float *panel, const unsigned char *const row[LANES], size_t n_k)
+{
+    const __m512i upper = _mm512_set1_epi32((int)0xFFFF0000u);
+    size_t k = 0;
+    for (; k + 8 <= n_k; k += 8) {
+        __m512i x[4]; /* pairs of k */
+        matmul_transpose_avx512(x, row, 2 * k);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            float *out = panel + (k + 2 * i) * COLS;
+            _mm512_storeu_si512(out, _mm512_slli_epi32(x[i], 16));
+            _mm512_storeu_si512(out + COLS, _mm512_and_si512(x[i], upper));
+        }
+    }
+    for (; k < n_k; k++)
+        for (size_t j = 0; j < LANES; j++)
+            panel[k * COLS + j] = f32_from_bf16(load_u16_at(row[j], k));
+}
+
+static void pack_nt(float *panel, const struct matmul *p, size_t j, size_t k0)
+{
+    const size_t n_k = matmul_min(p->k - k0, MATMUL_BLOCK_K);
+    for (size_t v = 0; v < VECTORS && j + v * LANES < p->n; v++) {
+        const unsigned char *row[LANES];
+        matmul_rows_avx512(row, p, j + v * LANES, k0);
+        if (p->b_type == MATMUL_BF16)
+            transpose_bf16(panel + v * LANES, row, n_k);
+        else
+            transpose_f32(panel + v * LANES, row, n_k);
+    }
+}
+
+static void pack_nn(float *panel, const struct matmul *p, size_t j, size_t k0)
+{
+    const size_t n_k = matmul_min(p->k - k0, MATMUL_BLOCK_K),
+                 bytes = p->b_type == MATMUL_BF16 ? 2 : 4;
+    for (size_t v = 0; v < VECTORS && j + v * LANES < p->n; v++) {
+        const unsigned char *b = matmul_b(p, k0 * p->ldb + j + v * LANES);
+        const __mmask16 mask = first_lanes(p->n - j - v * LANES);
+        float *out = panel + v * LANES;
+        for (size_t k = 0; k < n_k; k++, b += p->ldb * bytes, out += COLS)
+            _mm512_storeu_ps(out, bytes == 2 ? widen(_mm256_maskz_loadu_epi16(mask, b))
+                                             : _mm512_maskz_loadu_ps(mask, b));
+    }
+}
+
+static const struct matmul_variant VARIANT = {
+    .rows = ROWS,
+    .cols = COLS,
+    .tile_f32 = tile_f32,
+    .tile_bf16 = tile_bf16,
+    .pack_nt = pack_nt,
+    .pack_nn = pack_nn,
+    .few_nt = matmul_few_nt_avx512,
+    .few_m = 4,
+    .direct_m = ROWS,
+};
+
+void matmul_nt_avx512(const struct matmul *p)
+{
+    matmul_nt_by_tiles(p, &VARIANT);
+}
+
+void matmul_nn_avx512(const struct matmul *p)
+{
+    matmul_nn_by_tiles(p, &VARIANT);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * matmul_tiles.h - what the vector variants of the matrix product share. Private to this folder.
+ *
+ * A variant provides small pieces with instructions of its own; the loops around them are plain C.
+ * C is cut into tiles whose sums stay in registers over one block of k. Each lane of a register
+ * is one column, so a lane performs the scalar reference's chain.
+ *
+ *    work:  A  [MATMUL_CHUNK_M, MATMUL_BLOCK_K]    rows of one block of k
+ *           B  panels [MATMUL_BLOCK_K, cols] F32   MATMUL_CHUNK_N columns of one block of k
+ *
+ * Shapes     as in matmul.h; cols and rows are those of the variant's largest tile
+ * Ownership  everything is borrowed for the call
+ * Threads    pure functions
+ */
+#ifndef KERNELS_MATMUL_MATMUL_TILES_H
+#define KERNELS_MATMUL_MATMUL_TILES_H
+
+#include "kernels/matmul/matmul.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The block of A (144 KiB) is read from the second cache once per panel of B, a panel (16 or 32
+ * KiB) stays in the first one over the block of A, all panels (512 KiB) in the third. 144 is a
+ * multiple of the 6 and 12 rows of the largest tiles. */
+enum { MATMUL_CHUNK_M = 144, MATMUL_CHUNK_N = 512 };
+enum { MATMUL_WORK_BYTES = 4 * MATMUL_BLOCK_K * (MATMUL_CHUNK_M + MATMUL_CHUNK_N) };
+
+/* A tile of C and what is added to it: the sums of one block of k. */
+struct matmul_tile {
+    const float *a; /* [rows], MATMUL_BLOCK_K elements apart */
+    const void *b;  /* [k], ldb elements apart */
+    size_t ldb;
+    float *c;
+    size_t ldc;
+    size_t rows, cols, k;
+    int first; /* C = 0 + sums; else C = C + sums */
+};
+
+struct matmul_variant {
+    size_t rows, cols;                              /* of the largest tile */
+    void (*tile_f32)(const struct matmul_tile *t);  /* b is F32, all of `cols` readable */
+    void (*tile_bf16)(const struct matmul_tile *t); /* b is BF16, all of `cols` readable */
+    /* The panel of columns j to j + cols of B, rows k0 to k0 + BLOCK_K; what lies beyond n or k is
+     * not read, columns beyond n are any numbers. */
+    void (*pack_nt)(float *panel, const struct matmul *p, size_t j, size_t k0);
+    void (*pack_nn)(float *panel, const struct matmul *p, size_t j, size_t k0);
+    /* nt of at most few_m rows, without a panel. */
+    void (*few_nt)(const struct matmul *p);
+    size_t few_m;
+    size_t direct_m; /* nn of at most these rows reads B where it is */
+};
+
+void matmul_nt_by_tiles(const struct matmul *p, const struct matmul_variant *v);
+void matmul_nn_by_tiles(const struct matmul *p, const struct matmul_variant *v);
+
+static inline size_t matmul_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline const unsigned char *matmul_b(const struct matmul *p, size_t i)
+{
+    return (const unsigned char *)p->b + i * (p->b_type == MATMUL_BF16 ? 2 : 4);
+}
+
+void matmul_few_nt_avx2(const struct matmul *p);
+void matmul_few_nt_avx512(const struct matmul *p);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
