@@ -87,6 +87,12 @@ static uint64_t least_scratch(const struct runtime *r, size_t tokens)
     return scratch_for(r, n, n);
 }
 
+/* Work memory of the operations for a batch: it is kept for the longest there was. */
+static uint64_t work_bytes(const struct runtime *r, size_t longest)
+{
+    return r->ops.work_bytes(r->ops.self, (size_t)most(longest, r->longest));
+}
+
 static uint64_t floor_beside(const struct runtime *r, size_t tokens, size_t longest)
 {
     return weights_floor(r) + r->ops.work_bytes(r->ops.self, longest) +
@@ -115,6 +121,14 @@ int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens, size_t lon
         prep_add(&need, need, bytes) || need > r->mem)
         return under_floor(r, need, err);
     r->reserved += bytes;
+    /* Room for it now: from the scratch of an earlier batch, and from the weights. */
+    const uint64_t left = r->mem - r->reserved - work_bytes(r, longest);
+    if (left < weights_floor(r) + 4 * r->n_scratch) {
+        r->ops.free(r->ops.self, r->scratch);
+        r->scratch = NULL;
+        r->n_scratch = 0;
+    }
+    weights_limit(r->weights, left - 4 * r->n_scratch);
     return 0;
 }
 
@@ -164,7 +178,7 @@ static size_t mlp_chunk(const struct runtime *r, uint64_t floats, size_t tokens)
 int runtime_prepare(struct runtime *r, size_t tokens, size_t longest, struct runtime_cut *cut,
                     struct prep_error *err)
 {
-    const uint64_t fixed = r->reserved + r->ops.work_bytes(r->ops.self, longest);
+    const uint64_t fixed = r->reserved + work_bytes(r, longest);
     const uint64_t floats_least = least_scratch(r, tokens);
     const uint64_t need = fixed + weights_floor(r) + 4 * floats_least;
     if (need > r->mem)
@@ -180,6 +194,7 @@ int runtime_prepare(struct runtime *r, size_t tokens, size_t longest, struct run
     weights_limit(r->weights, available - 4 * floats);
     if (resize_scratch(r, floats, err) || r->ops.reserve(r->ops.self, longest, err))
         return -1;
+    r->longest = (size_t)most(longest, r->longest);
     cut->attention =
         (size_t)least(least(tokens, RUNTIME_ATTENTION), floats / runtime_attention_floats(r));
     cut->mlp = mlp_chunk(r, floats, mlp);

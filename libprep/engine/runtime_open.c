@@ -373,12 +373,18 @@ static uint64_t small_weights(const struct runtime *r)
     return most;
 }
 
+/*
+ * 1 / theta^(2i/R), every step rounded to F32: models are trained and served with these roundings,
+ * and at position 500 an angle from one rounding less is off by more than any other error here.
+ */
 static int make_frequencies(struct runtime *r, struct prep_error *err)
 {
     const size_t half = (size_t)r->config->qk_rope_head_dim / 2;
     r->inverse_frequency = arena_calloc(&r->arena, half, sizeof *r->inverse_frequency, err);
-    for (size_t i = 0; r->inverse_frequency && i < half; i++)
-        r->inverse_frequency[i] = (float)prep_pow(r->config->rope_theta, -(double)i / (double)half);
+    for (size_t i = 0; r->inverse_frequency && i < half; i++) {
+        const float exponent = (float)(2 * i) / (float)(2 * half);
+        r->inverse_frequency[i] = 1.0F / (float)prep_pow(r->config->rope_theta, (double)exponent);
+    }
     return r->inverse_frequency ? 0 : -1;
 }
 

@@ -46,8 +46,9 @@ struct runtime {
 
     struct weights *weights;
     struct ops ops;
-    uint64_t mem, reserved, peak; /* reserved: batches and caches */
+    uint64_t mem, reserved; /* reserved: batches and caches */
     uint64_t small_weights;       /* of one layer: everything but its linears */
+    size_t longest; /* that the operations have work memory for */
     float *scratch;
     uint64_t n_scratch; /* floats */
     uint32_t *upcoming; /* modules in order of use */

@@ -40,7 +40,7 @@ struct lane {
     struct runtime *runtime; /* lanes of one runtime stand next to each other */
     int forced_by;           /* an earlier lane, or -1 */
     int fed_by;              /* takes that earlier lane's input at every layer, or -1: its own */
-    const struct taps *taps; /* may be NULL */
+    const struct taps *taps; /* may be NULL; the first lane of a runtime only */
 };
 
 /* Sequences of a unit at a layer. */
@@ -51,13 +51,17 @@ struct schedule_at {
     const size_t *offsets;
 };
 
-/* Some consecutive tokens of a unit, and what every lane says comes next. */
+/*
+ * Some consecutive rows of a unit, and what every lane says comes next. The model has a row for
+ * each token. An MTP layer has one less per sequence (none for a sequence of one token): row t of a
+ * sequence is for its token t + 2.
+ */
 struct schedule_logits {
-    size_t unit, first_sequence;
-    size_t first_token, n_tokens;
-    const float *const *logits; /* by lane, [n_tokens, vocab_size]; NULL for fed lanes */
-    const float *const *z;      /* by lane, after the final norm */
-    int mtp_layer;              /* -1: the model; else row t is for token t + 2 */
+    size_t unit, first_sequence, n_sequences;
+    size_t first_row, n_rows;
+    int mtp_layer;              /* -1: the model */
+    const float *const *logits; /* by lane, [n_rows, vocab_size]; NULL for fed lanes */
+    const float *const *z;      /* by lane, [n_rows, hidden_size], after the final norm */
 };
 
 struct schedule_visitor {
