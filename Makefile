@@ -236,6 +236,10 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_peers.sh
 	@$(V_ENV) sh tests/bench/bench_end_to_end.sh
 
+.PHONY: quality
+quality: data $(TOOLS) $(HELPERS) ## every quantizer on nano and its hard copies, beside the peers (minutes)
+	@sh tests/quality/quality.sh $B/bin $B/tests/tools $(DATA) build/quality $(MODELS)
+
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)
 FUZZ_B     := build/san-fuzzer-no-link-address-undefined-$(notdir $(CLANG))
