@@ -42,7 +42,7 @@ headers=$(list '*.h')
 # A file includes its own layer or lower ones. Kernels include kernels only.
 awk '
 BEGIN {
-    n = split("kernels base numeric format store model quant prune engine calib release tools tests",
+    n = split("kernels base numeric format store model chat quant prune engine probe calib release tools tests",
               names, " ")
     for (i = 1; i <= n; i++)
         rank[names[i]] = i
