@@ -1,50 +1,112 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Selection by one 64-bit key per element: the upper half orders values, the lower half is the
- * complement of the index, so that no two keys are equal and the k largest are a set without ties.
- */
-#include "kernels/forward/forward.h"
-#include "kernels/fp.h"
+#include <string.h>
 
-static uint64_t key_of(float x, size_t i)
+#include "kernels/forward/forward.h"
+#include "kernels/forward/top_k.h"
+
+/* Up to this k the best so far are kept in a list instead. */
+enum { FEW = 16 };
+
+/* Bin of the k-th largest; k becomes its place within the bin. */
+static int32_t find_bin(const uint32_t *count, size_t *k)
 {
-    uint32_t u = f32_bits(x);
-    if (u << 1 > 0xFF000000) /* NaN */
-        u = 0;
-    else if (u << 1 == 0) /* -0 and +0 */
-        u = 0x80000000;
-    else
-        u = u >> 31 ? ~u : u | 0x80000000;
-    return (uint64_t)u << 32 | (uint32_t) ~(uint32_t)i;
+    int32_t bin = TOP_K_BINS - 1;
+    while (count[bin] < *k)
+        *k -= count[bin--];
+    return bin;
 }
 
-/* The k-th largest key, byte by byte from the top. 0 < k <= n. */
-static uint64_t kth_largest(const float *x, size_t n, size_t k)
+/* The k-th largest key; k becomes how many of its equals are among the k largest. */
+static int32_t kth_largest(const struct top_k_passes *p, const float *x, size_t n, size_t *k)
 {
-    uint64_t prefix = 0, mask = 0;
-    for (int shift = 56; shift >= 0; shift -= 8) {
-        size_t count[256] = {0};
-        for (size_t i = 0; i < n; i++) {
-            const uint64_t key = key_of(x[i], i);
-            count[key >> shift & 255] += (key & mask) == prefix;
+    uint32_t count[2][TOP_K_BINS];
+    memset(count, 0, sizeof count);
+    p->upper(count, x, n);
+    for (size_t i = 0; i < TOP_K_BINS; i++)
+        count[0][i] += count[1][i];
+    int32_t value = find_bin(count[0], k) - TOP_K_BINS / 2;
+    memset(count[0], 0, sizeof count[0]);
+    p->lower(count[0], x, n, (struct top_k_digit){value, TOP_K_UPPER, TOP_K_MIDDLE});
+    value = value * (1 << (TOP_K_UPPER - TOP_K_MIDDLE)) + find_bin(count[0], k);
+    memset(count[0], 0, sizeof count[0]);
+    p->lower(count[0], x, n, (struct top_k_digit){value, TOP_K_MIDDLE, 0});
+    return value * (1 << TOP_K_MIDDLE) + find_bin(count[0], k);
+}
+
+/* The k largest so far, largest first; an equal one comes after those of lower index. */
+static void take_few(uint32_t *index, const float *x, size_t n, size_t k)
+{
+    int32_t best[FEW];
+    size_t taken = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int32_t key = top_k_key(x[i]);
+        if (taken == k && key <= best[k - 1])
+            continue;
+        size_t at = taken < k ? taken++ : k - 1;
+        for (; at && best[at - 1] < key; at--) {
+            best[at] = best[at - 1];
+            index[at] = index[at - 1];
         }
-        unsigned byte = 255;
-        while (count[byte] < k)
-            k -= count[byte--];
-        prefix |= (uint64_t)byte << shift;
-        if (count[byte] == k) /* the whole rest: prefix is not above any of them */
-            return prefix;
-        mask |= UINT64_C(255) << shift;
+        best[at] = key;
+        index[at] = (uint32_t)i;
     }
-    return prefix;
+    for (size_t i = 1; i < k; i++) {
+        const uint32_t moved = index[i];
+        size_t at = i;
+        for (; at && index[at - 1] > moved; at--)
+            index[at] = index[at - 1];
+        index[at] = moved;
+    }
+}
+
+size_t top_k_by(const struct top_k_passes *p, uint32_t *index, const float *x, size_t n, size_t k)
+{
+    if (n <= k) {
+        for (size_t i = 0; i < n; i++)
+            index[i] = (uint32_t)i;
+        return n;
+    }
+    if (k <= FEW) {
+        if (k)
+            take_few(index, x, n, k);
+        return k;
+    }
+    struct top_k_take t = {.index = index, .left = k, .equals = k};
+    t.least = kth_largest(p, x, n, &t.equals);
+    p->take(&t, x, 0, n);
+    return k;
+}
+
+void top_k_upper_scalar(uint32_t (*count)[TOP_K_BINS], const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        count[i % 2][(top_k_key(x[i]) >> TOP_K_UPPER) + TOP_K_BINS / 2]++;
+}
+
+void top_k_lower_scalar(uint32_t *count, const float *x, size_t n, struct top_k_digit digit)
+{
+    const int32_t mask = (1 << (digit.from - digit.to)) - 1;
+    for (size_t i = 0; i < n; i++) {
+        const int32_t key = top_k_key(x[i]);
+        count[key >> digit.to & mask] += key >> digit.from == digit.value;
+    }
+}
+
+void top_k_take_scalar(struct top_k_take *t, const float *x, size_t first, size_t n)
+{
+    for (size_t i = first; i < n && t->left; i++) {
+        const int32_t key = top_k_key(x[i]);
+        const size_t equal = key == t->least && t->equals, taken = key > t->least || equal;
+        *t->index = (uint32_t)i; /* overwritten unless taken */
+        t->index += taken;
+        t->left -= taken;
+        t->equals -= equal;
+    }
 }
 
 size_t forward_top_k(uint32_t *index, const float *x, size_t n, size_t k)
 {
-    const uint64_t least = !k ? UINT64_MAX : n <= k ? 0 : kth_largest(x, n, k);
-    size_t taken = 0;
-    for (size_t i = 0; i < n && taken < k; i++)
-        if (key_of(x[i], i) >= least)
-            index[taken++] = (uint32_t)i;
-    return taken;
+    static const struct top_k_passes PASSES = {top_k_upper_scalar, top_k_lower_scalar,
+                                               top_k_take_scalar};
+    return top_k_by(&PASSES, index, x, n, k);
 }
