@@ -153,7 +153,7 @@ EMULATED_OBJ := $(patsubst %.c,$B/emulated/%.o,$(call sources,kernels/*/*_avx512
 $B/emulated/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC    $< (emulated))
-	$Q$(CC) $(CFLAGS_ALL) -isystem tests/emulate -mavx2 -mfma -mf16c -Wno-psabi -MD -MP -c $< -o $@
+	$Q$(CC) $(CFLAGS_ALL) -Og -g0 -isystem tests/emulate -mavx2 -mfma -mf16c -Wno-psabi -MD -MP -c $< -o $@
 
 $B/tests/emulate/%: $B/tests/kernels/%.o $(EMULATED_OBJ) $B/libsupport.a $B/libcli.a $B/libprep.a
 	$(call link,,-lcmocka)
