@@ -105,11 +105,11 @@ $B/%.o: %.c
 
 $B/libprep/base/ranks_mpi.o: ISA_FLAGS = $(MPI_CFLAGS)
 
-# The archive is made anew when another transport goes into it.
-$B/.transport-$(or $(MPI_BY),none):
+# The archive is made anew when another transport goes into it: the file changes only then.
+.PHONY: always
+$B/.transport: always
 	@mkdir -p $(@D)
-	@rm -f $B/.transport-*
-	@touch $@
+	@echo $(or $(MPI_BY),none) | cmp -s - $@ || echo $(or $(MPI_BY),none) >$@
 
 define archive
 	@mkdir -p $(@D)
@@ -124,7 +124,7 @@ define link
 	$Q$(CC) $(LDFLAGS_ALL) $(1) $^ $(LIBS) $(2) -o $@
 endef
 
-$B/libprep.a: $(LIB_OBJ) $B/.transport-$(or $(MPI_BY),none)
+$B/libprep.a: $(LIB_OBJ) $B/.transport
 	$(archive)
 
 $B/libcli.a: $(CLI_OBJ)
