@@ -29,6 +29,7 @@
 #include "libprep/base/arena.h"
 #include "libprep/base/error.h"
 #include "libprep/base/progress.h"
+#include "libprep/base/ranks.h"
 #include "libprep/base/report.h"
 
 #ifdef __cplusplus
@@ -129,6 +130,7 @@ struct cli {
     struct cli_host host;
     struct cli_meter meter;
     int n_listed; /* items of all lists so far */
+    struct ranks ranks;
     struct arena arena;
 };
 
@@ -142,7 +144,8 @@ int cli_init_on(struct cli *cli, const struct cli_program *program, void *option
                 char **argv, const struct cli_host *host);
 void cli_fini(struct cli *cli);
 
-/* The work of a tool: 0, or -1 with err set. What it prints goes to cli->host.out. */
+/* The work of a tool: 0, or -1 with err set. What it prints goes to cli->host.out, which is silent
+ * on every rank but the first. */
 typedef int (*cli_run_fn)(struct cli *cli, const void *options, struct report *report,
                           struct prep_error *err);
 

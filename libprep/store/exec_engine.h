@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "libprep/base/hash.h"
+#include "libprep/store/exec_memory.h"
 #include "libprep/store/executor.h"
 #include "libprep/store/journal.h"
 
@@ -68,8 +69,7 @@ struct call {
     uint32_t step;
     uint64_t left;             /* bytes of its outputs not yet copied into blocks */
     int skip;                  /* all its extents are durable: never run */
-    unsigned char *memory;     /* outputs, back to back, 64-byte aligned */
-    uint64_t output_memory;    /* bytes of it */
+    unsigned char *memory;     /* outputs, back to back, aligned */
     const uint64_t *output_at; /* offset of each output in memory */
     const uint64_t *output_bytes;
 };
@@ -98,7 +98,8 @@ struct engine {
     struct call *calls;     /* in the order of their first extent */
     uint32_t *call_of_step; /* UINT32_MAX: not a call */
     size_t n_calls, next_call;
-    uint64_t call_memory, call_budget;
+    uint64_t call_memory, call_budget; /* granted, of what may be */
+    struct exec_memory memory;
 
     struct source_slot sources[ENGINE_OPEN_SOURCES];
     uint64_t source_clock;
@@ -120,6 +121,8 @@ struct engine {
 
 /* Smallest mem for a plan whose steps need floor bytes. */
 uint64_t engine_floor(uint64_t step_floor);
+/* Blocks and steps, held at once at most so far. */
+uint64_t engine_peak(const struct engine *e);
 /* Memory and threads by opt; queue lists the files to do. */
 PREP_MUST_CHECK int engine_init(struct engine *e, const struct plan *plan,
                                 const struct exec_options *opt, struct journal *journal,

@@ -83,6 +83,27 @@ int plan_add_checkpoint(struct plan *p, const struct checkpoint *ckpt, uint32_t 
     return 0;
 }
 
+static uint64_t aligned(uint64_t n)
+{
+    return (n + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
+}
+
+uint64_t plan_pages(uint64_t n)
+{
+    return (n + PLAN_PAGE - 1) / PLAN_PAGE * PLAN_PAGE;
+}
+
+uint64_t plan_run_memory(const struct plan_step *s)
+{
+    return plan_pages(s->input_room + aligned(s->work_bytes) + s->n_inputs * sizeof(struct span) +
+                      s->n_outputs * sizeof(unsigned char *));
+}
+
+uint64_t plan_output_memory(const struct plan_step *s)
+{
+    return plan_pages(s->output_room);
+}
+
 static int add_step(struct plan *p, struct plan_step s, const struct plan_range *ranges, size_t n,
                     uint32_t *step, struct prep_error *err)
 {
@@ -101,6 +122,7 @@ static int add_step(struct plan *p, struct plan_step s, const struct plan_range 
             return -1;
         p->inputs[p->n_inputs++] = r;
         s.input_bytes += r.bytes;
+        s.input_room += aligned(r.bytes);
     }
     *step = (uint32_t)p->n_steps;
     p->steps[p->n_steps++] = s;
@@ -182,6 +204,7 @@ int plan_append(struct plan *p, uint32_t step, uint64_t bytes, struct prep_error
     p->extents[p->n_extents++] = (struct plan_extent){f->bytes, bytes, step, s->n_outputs++};
     f->n_extents++;
     s->output_bytes += bytes;
+    s->output_room += aligned(bytes);
     if (prep_add(&f->bytes, f->bytes, bytes) || f->bytes > INT64_MAX)
         return prep_fail(err, PREP_EDATA, "%s would be larger than a file can be", f->name);
     return 0;
@@ -211,33 +234,57 @@ static int check_steps(const struct plan *p, struct prep_error *err)
     return 0;
 }
 
-/*
- * Walk the files in order, as one worker would: a call holds inputs, work and outputs while it
- * runs and its outputs until their last extent is written. The peak is the floor of --mem.
- */
-static int compute_floor(struct plan *p, struct prep_error *err)
+/* Outputs that are copied to their end, in the order in which they get there. */
+struct leaving {
+    uint64_t end, bytes; /* offset in the file at hand; of the memory */
+};
+
+struct floor_walk {
+    const struct plan *plan;
+    uint64_t block, held, peak;
+    uint32_t *left; /* extents of each step still to come */
+    struct leaving *leaving;
+    size_t first, n; /* of leaving */
+};
+
+static void walk_extent(struct floor_walk *w, const struct plan_extent *x)
 {
-    uint32_t *left = calloc(p->n_steps ? p->n_steps : 1, sizeof *left);
-    if (!left)
-        return prep_fail(err, PREP_ENOMEM, "out of memory planning %zu steps", p->n_steps);
-    uint64_t held = 0;
-    for (size_t e = 0; e < p->n_extents; e++) {
-        uint32_t i = p->extents[e].step;
-        const struct plan_step *s = &p->steps[i];
-        if (s->kind != PLAN_CALL)
-            continue;
-        if (left[i] == 0) {
-            uint64_t peak = held + s->input_bytes + s->work_bytes + s->output_bytes;
-            if (peak > p->floor_bytes)
-                p->floor_bytes = peak;
-            held += s->output_bytes;
-            left[i] = s->n_outputs;
-        }
-        if (--left[i] == 0)
-            held -= s->output_bytes;
+    const struct plan_step *s = &w->plan->steps[x->step];
+    for (; w->first < w->n && w->leaving[w->first].end + w->block <= x->offset; w->first++)
+        w->held -= w->leaving[w->first].bytes;
+    if (s->kind != PLAN_CALL)
+        return;
+    uint64_t output = plan_output_memory(s);
+    if (w->left[x->step] == 0) {
+        uint64_t need = w->held + plan_run_memory(s) + output;
+        w->peak = need > w->peak ? need : w->peak;
+        w->held += output;
+        w->left[x->step] = s->n_outputs;
     }
-    free(left);
-    return 0;
+    if (--w->left[x->step] == 0)
+        w->leaving[w->n++] = (struct leaving){x->offset + x->bytes, output};
+}
+
+int plan_floor(const struct plan *p, uint64_t block, uint64_t *floor, struct prep_error *err)
+{
+    size_t n = p->n_steps ? p->n_steps : 1;
+    struct floor_walk w = {.plan = p,
+                           .block = block,
+                           .left = calloc(n, sizeof *w.left),
+                           .leaving = calloc(n, sizeof *w.leaving)};
+    int rc = w.left && w.leaving
+                 ? 0
+                 : prep_fail(err, PREP_ENOMEM, "out of memory planning %zu steps", p->n_steps);
+    for (size_t f = 0; f < p->n_files && !rc; f++) {
+        for (uint32_t x = 0; x < p->files[f].n_extents; x++)
+            walk_extent(&w, &p->extents[p->files[f].first_extent + x]);
+        for (; w.first < w.n; w.first++)
+            w.held -= w.leaving[w.first].bytes;
+    }
+    *floor = w.peak;
+    free(w.left);
+    free(w.leaving);
+    return rc;
 }
 
 /* The layout is hashed field by field, so that padding and pointers stay out. */
@@ -282,7 +329,7 @@ static uint64_t layout_hash(const struct plan *p)
 
 int plan_finish(struct plan *p, struct prep_error *err)
 {
-    if (check_steps(p, err) || compute_floor(p, err))
+    if (check_steps(p, err) || plan_floor(p, PLAN_BLOCK_LEAST, &p->floor_bytes, err))
         return -1;
     for (size_t i = 0; i < p->n_files; i++)
         p->output_bytes += p->files[i].bytes;
