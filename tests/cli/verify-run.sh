@@ -194,6 +194,11 @@ expect_stdout '2 models against nano
     NMSE             1.3671 x, 95 % point 1.3799 x
     the second is better, end to end too'
 
+cp "$T/.out" "$T/both"
+cd_run verify-run max sweep --against nano $W -n 8 --brief
+sed '/in pairs/,$d' "$T/both" | sed '$d' >"$T/brief"
+expect_same "$T/brief" "$T/.out"
+
 begin 'a pruned model, and the same cut seen through its keep-map'
 run reap-prune "$N" -q --obs "$DATA/observations/nano16/run-a/observations_1024_cosine.pt" \
     --keep 12 "$T/p12"
