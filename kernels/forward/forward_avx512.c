@@ -14,7 +14,7 @@ enum { LANES = 16, SCORES = 4 * LANES };
 /* The first n of 16. */
 static __mmask16 first(size_t n)
 {
-    return n >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1U << n) - 1U);
+    return (__mmask16)(n >= LANES ? 0xFFFFU : (1U << n) - 1U);
 }
 
 static __m512 load_first(const float *x, size_t n)

@@ -18,6 +18,7 @@ struct opener {
     const struct io *io;
     struct report *report;
     struct prep_error *err;
+    int past_index;
 };
 
 const char *inspect_kind_name(enum inspect_kind kind)
@@ -193,11 +194,27 @@ static int load_config(struct opener *o, const char *path, struct prep_error *er
     return 0;
 }
 
+/* By its index or, when that is at fault and nothing else, by its shards. */
+static int open_shards(struct opener *o)
+{
+    struct inspected *it = o->it;
+    struct prep_error why = PREP_ERROR_INIT, ignored = PREP_ERROR_INIT;
+    if (checkpoint_open(&it->ckpt, o->io, it->path, o->report, &why) == 0)
+        return 0;
+    if (o->past_index && checkpoint_is_index_fault(&why) &&
+        checkpoint_open_shards(&it->ckpt, o->io, it->path, o->report, &ignored) == 0) {
+        it->index_fault = why;
+        return 0;
+    }
+    *o->err = why;
+    return -1;
+}
+
 static int open_checkpoint(struct opener *o)
 {
     struct inspected *it = o->it;
     it->kind = KIND_CHECKPOINT;
-    if (checkpoint_open(&it->ckpt, o->io, it->path, o->report, o->err))
+    if (open_shards(o))
         return -1;
     if (load_config(o, it->ckpt->dir, &it->config_fault) && keep_fault(o, &it->config_fault))
         return -1;
@@ -387,23 +404,35 @@ void inspect_warn_faults(const struct inspected *it, struct report *report)
             report_warn(report, faults[i]->tag, "%s", faults[i]->msg);
 }
 
+static int open_path(struct opener *o, const char *path)
+{
+    struct io_stat st;
+    int rc;
+    *o->it = (struct inspected){.path = path};
+    arena_init(&o->it->arena, 0);
+    if (o->io->stat(o->io->self, path, &st) < 0)
+        rc = open_checkpoint(o); /* "ORG/NAME", or nothing */
+    else if (st.kind == IO_DIRECTORY)
+        rc = open_folder(o);
+    else
+        rc = open_file(o, st.size);
+    if (rc)
+        inspect_close(o->it);
+    return rc;
+}
+
 int inspect_open(struct inspected *it, const struct io *io, const char *path, struct report *report,
                  struct prep_error *err)
 {
-    struct opener o = {it, io, report, err};
-    struct io_stat st;
-    int rc;
-    *it = (struct inspected){.path = path};
-    arena_init(&it->arena, 0);
-    if (io->stat(io->self, path, &st) < 0)
-        rc = open_checkpoint(&o); /* "ORG/NAME", or nothing */
-    else if (st.kind == IO_DIRECTORY)
-        rc = open_folder(&o);
-    else
-        rc = open_file(&o, st.size);
-    if (rc)
-        inspect_close(it);
-    return rc;
+    struct opener o = {it, io, report, err, 0};
+    return open_path(&o, path);
+}
+
+int inspect_open_past_index(struct inspected *it, const struct io *io, const char *path,
+                            struct report *report, struct prep_error *err)
+{
+    struct opener o = {it, io, report, err, 1};
+    return open_path(&o, path);
 }
 
 void inspect_close(struct inspected *it)

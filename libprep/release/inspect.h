@@ -64,7 +64,8 @@ struct inspected {
     /* Code PREP_OK unless the file beside the checkpoint is there and cannot be read; a missing
      * config.json is a fault, too. */
     struct prep_error config_fault, map_fault, manifest_fault;
-    struct tally *tallies; /* by (mtp, role, dtype) */
+    struct prep_error index_fault; /* of inspect_open_past_index() */
+    struct tally *tallies;         /* by (mtp, role, dtype) */
     size_t n_tallies;
     struct tally total;
     struct arena arena;
@@ -73,6 +74,11 @@ struct inspected {
 /* report may be NULL; warnings of the readers go there. */
 PREP_MUST_CHECK int inspect_open(struct inspected *it, const struct io *io, const char *path,
                                  struct report *report, struct prep_error *err);
+/* The same for judging it: a checkpoint whose index alone is at fault is opened by its shards, and
+ * the fault kept. */
+PREP_MUST_CHECK int inspect_open_past_index(struct inspected *it, const struct io *io,
+                                            const char *path, struct report *report,
+                                            struct prep_error *err);
 void inspect_close(struct inspected *it); /* accepts a zeroed struct */
 /* The three faults as warnings. */
 void inspect_warn_faults(const struct inspected *it, struct report *report);

@@ -201,6 +201,7 @@ static int check_data(struct job *j, struct prep_error *err)
 static int check_checkpoint(struct job *j, struct prep_error *err)
 {
     const struct inspected *it = j->it;
+    fault_in_file(j, HF_INDEX_NAME, &it->index_fault);
     fault_in_file(j, INSPECT_CONFIG, &it->config_fault);
     fault_in_file(j, INSPECT_KEEP_MAP, &it->map_fault);
     fault_in_file(j, EXEC_MANIFEST, &it->manifest_fault);

@@ -228,7 +228,7 @@ int inspect_facts(cJSON *object, const struct inspected *it, const struct inspec
         add_map(&f, object, it);
     if (it->has_manifest)
         add_manifest(&f, object, &it->manifest);
-    if (filter && inspect_n_tensors(it))
+    if (filter)
         add_tensors(&f, object, it, filter);
     return f.failed ? prep_fail(err, PREP_ENOMEM, "out of memory while listing facts") : 0;
 }

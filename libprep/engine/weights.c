@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slots are ABSENT, LOADING or HELD. Held slots are in a list from the least to the most recently
+ * used. One lock guards everything; bytes are read without it.
+ */
+#include "libprep/engine/weights.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/convert/convert.h"
+
+enum { ALIGN = 64 };
+
+enum slot_state { ABSENT, LOADING, HELD };
+
+struct slot {
+    struct weight w;
+    uint64_t bytes; /* of the buffer */
+    unsigned char *buffer;
+    uint32_t older, newer; /* in the list, WEIGHT_NONE at its ends */
+    uint32_t pins;
+    unsigned char state;
+    unsigned char awaited; /* announced and not yet used */
+};
+
+struct weights {
+    struct source source;
+    struct slot *slots;
+    size_t n, cap;
+    uint64_t total, largest;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t limit, held, peak, read;
+    int n_loading;
+    uint32_t oldest, newest;
+    uint32_t *queue; /* announced */
+    size_t n_queue, at, cap_queue;
+    uint32_t failed;           /* the module that the reader could not read ... */
+    struct prep_error failure; /* ... and why */
+    pthread_t thread;
+    int started, stop;
+
+    struct source_reader ahead; /* of the thread */
+    struct source_reader now;   /* of the user */
+    struct source_reader rows;  /* embeddings */
+    unsigned char *row;
+    size_t cap_row;
+};
+
+int weights_new(struct weights **out, const struct source *source, struct prep_error *err)
+{
+    struct weights *w = calloc(1, sizeof *w);
+    if (!w)
+        return prep_fail(err, PREP_ENOMEM, "no memory for the table of weights");
+    w->source = *source;
+    w->oldest = w->newest = w->failed = WEIGHT_NONE;
+    w->limit = UINT64_MAX;
+    source_reader_init(&w->ahead, &w->source);
+    source_reader_init(&w->now, &w->source);
+    source_reader_init(&w->rows, &w->source);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, NULL);
+    *out = w;
+    return 0;
+}
+
+void weights_free(struct weights *w)
+{
+    if (!w)
+        return;
+    if (w->started) {
+        pthread_mutex_lock(&w->lock);
+        w->stop = 1;
+        pthread_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->thread, NULL);
+    }
+    for (size_t i = 0; i < w->n; i++)
+        free(w->slots[i].buffer);
+    source_reader_fini(&w->ahead);
+    source_reader_fini(&w->now);
+    source_reader_fini(&w->rows);
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    free(w->slots);
+    free(w->queue);
+    free(w->row);
+    free(w);
+}
+
+/* Modules */
+
+static uint64_t aligned(uint64_t n)
+{
+    return (n + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Bytes of one row of a plain matrix. */
+static uint64_t row_bytes(const struct linear *l)
+{
+    return l->tensors[0].info->bytes / l->out;
+}
+
+/* Bytes of part i of a module's linear, and where they begin in the tensor. */
+static uint64_t part_bytes(const struct weight *w, int i, uint64_t *offset)
+{
+    *offset = 0;
+    if (w->linear->form != LINEAR_PLAIN)
+        return w->linear->tensors[i].info->bytes;
+    *offset = w->first * row_bytes(w->linear);
+    return w->count * row_bytes(w->linear);
+}
+
+static uint64_t module_bytes(const struct weight *w)
+{
+    uint64_t offset, sum = 0;
+    if (!w->linear)
+        return aligned(w->count * sizeof(float));
+    for (int i = 0; i < w->linear->n_tensors; i++)
+        sum += aligned(part_bytes(w, i, &offset));
+    return sum;
+}
+
+int weights_add(struct weights *w, const struct weight *module, uint32_t *id,
+                struct prep_error *err)
+{
+    if (prep_grow(&w->slots, &w->cap, w->n, sizeof *w->slots, err))
+        return -1;
+    struct slot *s = &w->slots[w->n];
+    *s = (struct slot){.w = *module, .older = WEIGHT_NONE, .newer = WEIGHT_NONE};
+    s->bytes = module_bytes(module);
+    w->total += s->bytes;
+    if (s->bytes > w->largest)
+        w->largest = s->bytes;
+    *id = (uint32_t)w->n++;
+    return 0;
+}
+
+const struct weight *weights_at(const struct weights *w, uint32_t id)
+{
+    return &w->slots[id].w;
+}
+
+uint64_t weights_bytes(const struct weights *w, uint32_t id)
+{
+    return w->slots[id].bytes;
+}
+
+uint64_t weights_total(const struct weights *w)
+{
+    return w->total;
+}
+
+uint64_t weights_largest(const struct weights *w)
+{
+    return w->largest;
+}
+
+/* The list of held slots */
+
+static void unlink_slot(struct weights *w, struct slot *s)
+{
+    if (s->older != WEIGHT_NONE)
+        w->slots[s->older].newer = s->newer;
+    else
+        w->oldest = s->newer;
+    if (s->newer != WEIGHT_NONE)
+        w->slots[s->newer].older = s->older;
+    else
+        w->newest = s->older;
+    s->older = s->newer = WEIGHT_NONE;
+}
+
+static void link_newest(struct weights *w, struct slot *s)
+{
+    const uint32_t id = (uint32_t)(s - w->slots);
+    s->older = w->newest;
+    s->newer = WEIGHT_NONE;
+    if (w->newest != WEIGHT_NONE)
+        w->slots[w->newest].newer = id;
+    else
+        w->oldest = id;
+    w->newest = id;
+}
+
+/* The next to go: never one that is in use; one that is awaited only when `even_awaited`, and then
+ * the one that was read last, which is needed last. */
+static struct slot *victim(struct weights *w, int even_awaited)
+{
+    for (uint32_t i = w->oldest; i != WEIGHT_NONE; i = w->slots[i].newer)
+        if (w->slots[i].pins == 0 && !w->slots[i].awaited)
+            return &w->slots[i];
+    for (uint32_t i = w->newest; even_awaited && i != WEIGHT_NONE; i = w->slots[i].older)
+        if (w->slots[i].pins == 0)
+            return &w->slots[i];
+    return NULL;
+}
+
+/* Take the slot's buffer from it. */
+static unsigned char *evict(struct weights *w, struct slot *s)
+{
+    unsigned char *buffer = s->buffer;
+    unlink_slot(w, s);
+    s->buffer = NULL;
+    s->state = ABSENT;
+    s->awaited = 0;
+    w->held -= s->bytes;
+    return buffer;
+}
+
+/*
+ * Drop others until `bytes` more are within the bound. *buffer becomes that of a dropped module of
+ * the same size, which most are. -1 when nothing more can be dropped.
+ */
+static int make_room(struct weights *w, uint64_t bytes, int even_awaited, unsigned char **buffer)
+{
+    while (w->held > w->limit || bytes > w->limit - w->held) {
+        struct slot *s = victim(w, even_awaited);
+        if (!s)
+            return -1;
+        const int same = s->bytes == bytes && !*buffer;
+        unsigned char *p = evict(w, s);
+        if (same)
+            *buffer = p;
+        else
+            free(p);
+    }
+    return 0;
+}
+
+void weights_limit(struct weights *w, uint64_t bytes)
+{
+    unsigned char *none = NULL;
+    pthread_mutex_lock(&w->lock);
+    w->limit = bytes;
+    (void)make_room(w, 0, 1, &none);
+    free(none);
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Reading */
+
+/* Widen n stored values to F32. The bytes may be the upper end of out. */
+static int widen(float *out, const unsigned char *bytes, size_t n, const struct tensor_info *info,
+                 struct prep_error *err)
+{
+    const struct convert_kernels *k = convert_kernels(N_ISA - 1);
+    switch (info->dtype) {
+    case DTYPE_F32:
+        memmove(out, bytes, n * sizeof(float));
+        return 0;
+    case DTYPE_BF16:
+        k->bf16_to_f32(out, bytes, n);
+        return 0;
+    case DTYPE_F16:
+        k->f16_to_f32(out, bytes, n);
+        return 0;
+    default:
+        return prep_fail_tag(err, PREP_EDATA, "TENSOR_DTYPE", "%s: %s, want BF16, F16 or F32",
+                             info->name, dtype_name((enum dtype)info->dtype));
+    }
+}
+
+static int load_vector(struct source_reader *r, struct slot *s, struct prep_error *err)
+{
+    const struct tensor_info *info = s->w.vector;
+    unsigned char *stored = malloc(info->bytes + 1);
+    if (!stored)
+        return prep_fail(err, PREP_ENOMEM, "%s: no memory", s->w.name);
+    float *values = (float *)(void *)s->buffer;
+    int rc = source_read(r, s->w.tensor, 0, stored, info->bytes, err) ||
+             widen(values, stored, s->w.count, info, err);
+    free(stored);
+    s->w.values = values;
+    return rc ? -1 : 0;
+}
+
+static int load_linear(struct source_reader *r, struct slot *s, struct prep_error *err)
+{
+    unsigned char *p = s->buffer;
+    for (int i = 0; i < s->w.linear->n_tensors; i++) {
+        uint64_t offset;
+        const uint64_t n = part_bytes(&s->w, i, &offset);
+        if (source_read(r, s->w.linear->tensors[i].index, offset, p, n, err))
+            return -1;
+        s->w.parts[i] = (struct span){p, n};
+        p += aligned(n);
+    }
+    return 0;
+}
+
+/* Called and left with the lock held; room has been made. Takes the buffer over. */
+static int load(struct weights *w, struct slot *s, struct source_reader *r, unsigned char *buffer,
+                struct prep_error *err)
+{
+    const uint64_t before = r->read_bytes;
+    s->state = LOADING;
+    w->n_loading++;
+    w->held += s->bytes;
+    if (w->held > w->peak)
+        w->peak = w->held;
+    pthread_mutex_unlock(&w->lock);
+    s->buffer = buffer ? buffer : aligned_alloc(ALIGN, s->bytes ? s->bytes : ALIGN);
+    int rc = -1;
+    if (!s->buffer)
+        prep_fail(err, PREP_ENOMEM, "%s: no memory for %llu bytes", s->w.name,
+                  (unsigned long long)s->bytes);
+    else
+        rc = s->w.linear ? load_linear(r, s, err) : load_vector(r, s, err);
+    pthread_mutex_lock(&w->lock);
+    w->n_loading--;
+    w->read += r->read_bytes - before;
+    s->state = ABSENT;
+    if (rc) {
+        free(s->buffer);
+        s->buffer = NULL;
+        w->held -= s->bytes;
+    } else {
+        s->state = HELD;
+        link_newest(w, s);
+    }
+    pthread_cond_broadcast(&w->changed);
+    return rc;
+}
+
+/* The reader: what is announced, as far as there is room without dropping what is awaited. */
+
+static int read_next(struct weights *w)
+{
+    struct slot *s = &w->slots[w->queue[w->at]];
+    unsigned char *buffer = NULL;
+    if (s->state == ABSENT) {
+        if (make_room(w, s->bytes, 0, &buffer)) {
+            free(buffer);
+            return -1;
+        }
+        s->awaited = 1;
+        const uint32_t id = w->queue[w->at++];
+        struct prep_error err = PREP_ERROR_INIT;
+        if (load(w, s, &w->ahead, buffer, &err)) {
+            w->failed = id;
+            w->failure = err;
+        }
+        return 0;
+    }
+    w->at++;
+    return 0;
+}
+
+static void *read_ahead(void *arg)
+{
+    struct weights *w = arg;
+    pthread_mutex_lock(&w->lock);
+    while (!w->stop) {
+        const int idle = w->at == w->n_queue || w->failed != WEIGHT_NONE;
+        if (idle || read_next(w))
+            pthread_cond_wait(&w->changed, &w->lock);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+/* Held ones are kept for their turn, too. */
+static int announce(struct weights *w, const uint32_t *ids, size_t n, struct prep_error *err)
+{
+    for (size_t i = 0; i < w->n_queue; i++)
+        w->slots[w->queue[i]].awaited = 0;
+    w->at = w->n_queue = 0;
+    w->failed = WEIGHT_NONE;
+    for (size_t i = 0; i < n; i++) {
+        if (prep_grow(&w->queue, &w->cap_queue, w->n_queue, sizeof *w->queue, err))
+            return -1;
+        w->queue[w->n_queue++] = ids[i];
+        w->slots[ids[i]].awaited = w->slots[ids[i]].state == HELD;
+    }
+    if (!w->started && n && !pthread_create(&w->thread, NULL, read_ahead, w))
+        w->started = 1;
+    pthread_cond_broadcast(&w->changed);
+    return 0;
+}
+
+int weights_announce(struct weights *w, const uint32_t *ids, size_t n, struct prep_error *err)
+{
+    pthread_mutex_lock(&w->lock);
+    int rc = w->held == w->total && w->n_queue == w->at ? 0 : announce(w, ids, n, err);
+    pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
+/* With the lock held: the slot is LOADING or HELD by this thread's doing, or by the reader's. */
+static int bring(struct weights *w, struct slot *s, struct prep_error *err)
+{
+    unsigned char *buffer = NULL;
+    while (s->state == LOADING)
+        pthread_cond_wait(&w->changed, &w->lock);
+    if (s->state == HELD)
+        return 0;
+    if (w->failed == (uint32_t)(s - w->slots)) {
+        *err = err->code == PREP_OK ? w->failure : *err;
+        return -1;
+    }
+    /* What cannot go is in use, or on its way in. */
+    while (make_room(w, s->bytes, 1, &buffer) && w->n_loading > 0)
+        pthread_cond_wait(&w->changed, &w->lock);
+    return load(w, s, &w->now, buffer, err);
+}
+
+int weights_get(struct weights *w, uint32_t id, const struct weight **module,
+                struct prep_error *err)
+{
+    struct slot *s = &w->slots[id];
+    pthread_mutex_lock(&w->lock);
+    int rc = bring(w, s, err);
+    if (rc == 0) {
+        s->pins++;
+        s->awaited = 0;
+        unlink_slot(w, s);
+        link_newest(w, s);
+        *module = &s->w;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
+void weights_put(struct weights *w, uint32_t id)
+{
+    unsigned char *none = NULL;
+    pthread_mutex_lock(&w->lock);
+    w->slots[id].pins--;
+    (void)make_room(w, 0, 0, &none);
+    free(none);
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+int weights_read_row(struct weights *w, uint32_t tensor, uint64_t row, float *out,
+                     struct prep_error *err)
+{
+    const struct tensor_info *info = source_info(&w->source, tensor);
+    const size_t n = (size_t)(info->bytes / info->shape[0]);
+    if (n > w->cap_row) {
+        free(w->row);
+        w->cap_row = 0;
+        w->row = malloc(n);
+        if (!w->row)
+            return prep_fail(err, PREP_ENOMEM, "%s: no memory for a row", info->name);
+        w->cap_row = n;
+    }
+    return source_read(&w->rows, tensor, row * n, w->row, n, err) ||
+                   widen(out, w->row, (size_t)info->shape[1], info, err)
+               ? -1
+               : 0;
+}
+
+void weights_stats(struct weights *w, struct weights_stats *out)
+{
+    pthread_mutex_lock(&w->lock);
+    *out = (struct weights_stats){w->read + w->rows.read_bytes, w->held, w->peak};
+    pthread_mutex_unlock(&w->lock);
+}
