@@ -8,10 +8,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kernels/convert/convert.h"
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, LARGE = 1 << 17 };
 
 enum slot_state { ABSENT, LOADING, HELD };
 
@@ -50,6 +51,26 @@ struct weights {
     size_t cap_row;
 };
 
+/*
+ * Large buffers come from the system and go back to it at once: what malloc keeps for later would
+ * count against --mem without being of use.
+ */
+static unsigned char *buffer_new(uint64_t bytes)
+{
+    if (bytes < LARGE)
+        return aligned_alloc(ALIGN, bytes ? (size_t)bytes : ALIGN);
+    void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void buffer_free(unsigned char *p, uint64_t bytes)
+{
+    if (bytes < LARGE)
+        free(p);
+    else if (p)
+        munmap(p, (size_t)bytes);
+}
+
 int weights_new(struct weights **out, const struct source *source, struct prep_error *err)
 {
     struct weights *w = calloc(1, sizeof *w);
@@ -79,7 +100,7 @@ void weights_free(struct weights *w)
         pthread_join(w->thread, NULL);
     }
     for (size_t i = 0; i < w->n; i++)
-        free(w->slots[i].buffer);
+        buffer_free(w->slots[i].buffer, w->slots[i].bytes);
     source_reader_fini(&w->ahead);
     source_reader_fini(&w->now);
     source_reader_fini(&w->rows);
@@ -226,18 +247,17 @@ static int make_room(struct weights *w, uint64_t bytes, int even_awaited, unsign
         if (same)
             *buffer = p;
         else
-            free(p);
+            buffer_free(p, s->bytes);
     }
     return 0;
 }
 
 void weights_limit(struct weights *w, uint64_t bytes)
 {
-    unsigned char *none = NULL;
+    unsigned char *none = NULL; /* no module has 0 bytes, so it stays so */
     pthread_mutex_lock(&w->lock);
     w->limit = bytes;
     (void)make_room(w, 0, 1, &none);
-    free(none);
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
 }
@@ -304,7 +324,7 @@ static int load(struct weights *w, struct slot *s, struct source_reader *r, unsi
     if (w->held > w->peak)
         w->peak = w->held;
     pthread_mutex_unlock(&w->lock);
-    s->buffer = buffer ? buffer : aligned_alloc(ALIGN, s->bytes ? s->bytes : ALIGN);
+    s->buffer = buffer ? buffer : buffer_new(s->bytes);
     int rc = -1;
     if (!s->buffer)
         prep_fail(err, PREP_ENOMEM, "%s: no memory for %llu bytes", s->w.name,
@@ -316,7 +336,7 @@ static int load(struct weights *w, struct slot *s, struct source_reader *r, unsi
     w->read += r->read_bytes - before;
     s->state = ABSENT;
     if (rc) {
-        free(s->buffer);
+        buffer_free(s->buffer, s->bytes);
         s->buffer = NULL;
         w->held -= s->bytes;
     } else {
@@ -335,7 +355,7 @@ static int read_next(struct weights *w)
     unsigned char *buffer = NULL;
     if (s->state == ABSENT) {
         if (make_room(w, s->bytes, 0, &buffer)) {
-            free(buffer);
+            buffer_free(buffer, s->bytes);
             return -1;
         }
         s->awaited = 1;
@@ -432,7 +452,6 @@ void weights_put(struct weights *w, uint32_t id)
     pthread_mutex_lock(&w->lock);
     w->slots[id].pins--;
     (void)make_room(w, 0, 0, &none);
-    free(none);
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
 }
