@@ -28,6 +28,7 @@ struct slot {
 
 struct weights {
     struct source source;
+    const struct convert_kernels *convert;
     struct slot *slots;
     size_t n, cap;
     uint64_t total, largest;
@@ -77,6 +78,7 @@ int weights_new(struct weights **out, const struct source *source, struct prep_e
     if (!w)
         return prep_fail(err, PREP_ENOMEM, "no memory for the table of weights");
     w->source = *source;
+    w->convert = convert_kernels(N_ISA - 1);
     w->oldest = w->newest = w->failed = WEIGHT_NONE;
     w->limit = UINT64_MAX;
     source_reader_init(&w->ahead, &w->source);
@@ -264,14 +266,13 @@ void weights_limit(struct weights *w, uint64_t bytes)
 
 /* Reading */
 
-/* Widen n stored values to F32. The bytes may be the upper end of out. */
-static int widen(float *out, const unsigned char *bytes, size_t n, const struct tensor_info *info,
-                 struct prep_error *err)
+/* Widen n stored values to F32. */
+static int widen(const struct convert_kernels *k, float *out, const unsigned char *bytes, size_t n,
+                 const struct tensor_info *info, struct prep_error *err)
 {
-    const struct convert_kernels *k = convert_kernels(N_ISA - 1);
     switch (info->dtype) {
     case DTYPE_F32:
-        memmove(out, bytes, n * sizeof(float));
+        memcpy(out, bytes, n * sizeof(float));
         return 0;
     case DTYPE_BF16:
         k->bf16_to_f32(out, bytes, n);
@@ -285,7 +286,8 @@ static int widen(float *out, const unsigned char *bytes, size_t n, const struct 
     }
 }
 
-static int load_vector(struct source_reader *r, struct slot *s, struct prep_error *err)
+static int load_vector(const struct convert_kernels *k, struct source_reader *r, struct slot *s,
+                       struct prep_error *err)
 {
     const struct tensor_info *info = s->w.vector;
     unsigned char *stored = malloc(info->bytes + 1);
@@ -293,7 +295,7 @@ static int load_vector(struct source_reader *r, struct slot *s, struct prep_erro
         return prep_fail(err, PREP_ENOMEM, "%s: no memory", s->w.name);
     float *values = (float *)(void *)s->buffer;
     int rc = source_read(r, s->w.tensor, 0, stored, info->bytes, err) ||
-             widen(values, stored, s->w.count, info, err);
+             widen(k, values, stored, s->w.count, info, err);
     free(stored);
     s->w.values = values;
     return rc ? -1 : 0;
@@ -330,7 +332,7 @@ static int load(struct weights *w, struct slot *s, struct source_reader *r, unsi
         prep_fail(err, PREP_ENOMEM, "%s: no memory for %llu bytes", s->w.name,
                   (unsigned long long)s->bytes);
     else
-        rc = s->w.linear ? load_linear(r, s, err) : load_vector(r, s, err);
+        rc = s->w.linear ? load_linear(r, s, err) : load_vector(w->convert, r, s, err);
     pthread_mutex_lock(&w->lock);
     w->n_loading--;
     w->read += r->read_bytes - before;
@@ -470,7 +472,7 @@ int weights_read_row(struct weights *w, uint32_t tensor, uint64_t row, float *ou
         w->cap_row = n;
     }
     return source_read(&w->rows, tensor, row * n, w->row, n, err) ||
-                   widen(out, w->row, (size_t)info->shape[1], info, err)
+                   widen(w->convert, out, w->row, (size_t)info->shape[1], info, err)
                ? -1
                : 0;
 }

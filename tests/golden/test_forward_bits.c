@@ -538,7 +538,7 @@ static const char *decoded(const char *dir, enum dtype dtype)
     assert_non_null(at);
     char *without = strdup(text);
     assert_non_null(without);
-    memcpy(without + (at - text), "\"was____________config\"", strlen("\"quantization_config\""));
+    memcpy(without + (at - text), "\"was__________config\"", strlen("\"quantization_config\""));
     edit_set_text(&e, "config.json", without);
     free(without);
     const char *out = edit_write(&e);
