@@ -15,7 +15,7 @@ struct options {
     double ratio;
     int pool, metric, stored, layer_norm, mtp;
     int mixed_gates, mixed_spaces, strict_coverage, lenient;
-    int protect_super, protect_outliers, expand_patterns;
+    int protect_super, protect_outliers, expand_patterns, fix_gate_up, center_bias;
     struct cli_plan_options plan;
 };
 
@@ -87,6 +87,11 @@ static const struct cli_option table[] = {
      AT(model_name), 0, 0},
     {"expand-patterns", 0, CLI_FLAG, NULL,
      "replace patterns that name experts by the modules they match", AT(expand_patterns), 0, 0},
+    {"fix-gate-up-scale", 0, CLI_FLAG, NULL,
+     "NVFP4: give gate and up of an expert one global scale", AT(fix_gate_up), 0, 0},
+    {"center-bias", 0, CLI_FLAG, NULL,
+     "subtract the middle of each router's correction bias: the selection stays", AT(center_bias),
+     0, 0},
     CLI_PLAN_OPTIONS(struct options, plan),
 };
 
@@ -244,6 +249,7 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
         .n_run_maps = o->run_maps.n,
         .model_name = o->model_name,
         .apply.expand_patterns = o->expand_patterns,
+        .mend = {.fix_gate_up = o->fix_gate_up, .center_bias = o->center_bias},
         .shard_bytes = o->plan.shard_bytes,
     };
     int64_t *compare = NULL;

@@ -57,6 +57,8 @@ struct forward_kernels {
     void (*index_scores)(float *y, const float *g, const float *dots, size_t n_heads, size_t ld,
                          size_t n, float scale);
     int (*all_finite)(const float *x, size_t n);
+    /* forward_top_k(), below. */
+    size_t (*top_k)(uint32_t *index, const float *x, size_t n, size_t k);
 };
 
 /* The table of the highest level within the limit; it is constant. */

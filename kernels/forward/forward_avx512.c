@@ -14,7 +14,7 @@ enum { LANES = 16, SCORES = 4 * LANES };
 /* The first n of 16. */
 static __mmask16 first(size_t n)
 {
-    return n >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1U << n) - 1U);
+    return (__mmask16)(n >= LANES ? 0xFFFFU : (1U << n) - 1U);
 }
 
 static __m512 load_first(const float *x, size_t n)
@@ -128,7 +128,7 @@ static __m512 rotate_pairs(__m512 x, __m256 cos, __m256 sin)
     const __m512 c = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(cos));
     const __m512 s = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(sin));
     const __m512 turned = _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(s), minus));
-    const __m512 swapped = _mm512_permute_ps(x, _MM_SHUFFLE(2, 3, 0, 1));
+    const __m512 swapped = _mm512_shuffle_ps(x, x, _MM_SHUFFLE(2, 3, 0, 1));
     return _mm512_fmadd_ps(swapped, turned, _mm512_mul_ps(x, c));
 }
 

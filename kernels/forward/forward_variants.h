@@ -25,6 +25,7 @@ void forward_axpy_avx2(float *y, float a, const float *x, size_t n);
 void forward_index_scores_avx2(float *y, const float *g, const float *dots, size_t n_heads,
                                size_t ld, size_t n, float scale);
 int forward_all_finite_avx2(const float *x, size_t n);
+size_t forward_top_k_avx2(uint32_t *index, const float *x, size_t n, size_t k);
 
 void forward_rmsnorm_avx512(float *y, const float *x, const float *w, size_t n, float eps);
 void forward_layernorm_avx512(float *y, const float *x, const float *w, const float *b, size_t n,
@@ -39,6 +40,7 @@ void forward_axpy_avx512(float *y, float a, const float *x, size_t n);
 void forward_index_scores_avx512(float *y, const float *g, const float *dots, size_t n_heads,
                                  size_t ld, size_t n, float scale);
 int forward_all_finite_avx512(const float *x, size_t n);
+size_t forward_top_k_avx512(uint32_t *index, const float *x, size_t n, size_t k);
 
 #ifdef __cplusplus
 }

@@ -1,83 +1,112 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Selection by the bits of the values: three histograms, of the upper 11, the middle 11 and the
- * lower 10 bits of a key that orders as the values do, find the k-th largest key; one pass then
- * takes what is above it and as many of its equals as are still wanted, lowest index first.
- */
 #include <string.h>
 
 #include "kernels/forward/forward.h"
-#include "kernels/fp.h"
+#include "kernels/forward/top_k.h"
 
-enum { BINS = 2048 };
-
-/* Orders as the floats do: adding 0 turns -0 into +0, NaN is below -inf. */
-static uint32_t key_of(float x)
-{
-    const uint32_t u = f32_bits(x + 0.0F);
-    const uint32_t key = u ^ (0x80000000 | (0 - (u >> 31)));
-    return x == x ? key : 0;
-}
+/* Up to this k the best so far are kept in a list instead. */
+enum { FEW = 16 };
 
 /* Bin of the k-th largest; k becomes its place within the bin. */
-static uint32_t find_bin(const uint32_t *count, size_t *k)
+static int32_t find_bin(const uint32_t *count, size_t *k)
 {
-    uint32_t bin = BINS - 1;
+    int32_t bin = TOP_K_BINS - 1;
     while (count[bin] < *k)
         *k -= count[bin--];
     return bin;
 }
 
-/* Two histograms, so that equal neighbours do not wait for one another. */
-static uint32_t upper_bits(const float *x, size_t n, size_t *k)
+/* The k-th largest key; k becomes how many of its equals are among the k largest. */
+static int32_t kth_largest(const struct top_k_passes *p, const float *x, size_t n, size_t *k)
 {
-    uint32_t count[2][BINS];
+    uint32_t count[2][TOP_K_BINS];
     memset(count, 0, sizeof count);
-    size_t i = 0;
-    for (; i + 2 <= n; i += 2) {
-        count[0][key_of(x[i]) >> 21]++;
-        count[1][key_of(x[i + 1]) >> 21]++;
-    }
-    if (i < n)
-        count[0][key_of(x[i]) >> 21]++;
-    for (i = 0; i < BINS; i++)
+    p->upper(count, x, n);
+    for (size_t i = 0; i < TOP_K_BINS; i++)
         count[0][i] += count[1][i];
-    return find_bin(count[0], k);
+    int32_t value = find_bin(count[0], k) - TOP_K_BINS / 2;
+    memset(count[0], 0, sizeof count[0]);
+    p->lower(count[0], x, n, (struct top_k_digit){value, TOP_K_UPPER, TOP_K_MIDDLE});
+    value = value * (1 << (TOP_K_UPPER - TOP_K_MIDDLE)) + find_bin(count[0], k);
+    memset(count[0], 0, sizeof count[0]);
+    p->lower(count[0], x, n, (struct top_k_digit){value, TOP_K_MIDDLE, 0});
+    return value * (1 << TOP_K_MIDDLE) + find_bin(count[0], k);
 }
 
-/* The bits from `shift` on, of the keys whose bits from shift + n_bits on are `above`. */
-static uint32_t further_bits(const float *x, size_t n, size_t *k, uint32_t above, int shift,
-                             int n_bits)
+/* The k largest so far, largest first; an equal one comes after those of lower index. */
+static void take_few(uint32_t *index, const float *x, size_t n, size_t k)
 {
-    uint32_t count[BINS];
-    memset(count, 0, sizeof count);
+    int32_t best[FEW];
+    size_t taken = 0;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t key = key_of(x[i]);
-        count[key >> shift & ((1U << n_bits) - 1U)] += key >> (shift + n_bits) == above;
+        const int32_t key = top_k_key(x[i]);
+        if (taken == k && key <= best[k - 1])
+            continue;
+        size_t at = taken < k ? taken++ : k - 1;
+        for (; at && best[at - 1] < key; at--) {
+            best[at] = best[at - 1];
+            index[at] = index[at - 1];
+        }
+        best[at] = key;
+        index[at] = (uint32_t)i;
     }
-    return above << n_bits | find_bin(count, k);
+    for (size_t i = 1; i < k; i++) {
+        const uint32_t moved = index[i];
+        size_t at = i;
+        for (; at && index[at - 1] > moved; at--)
+            index[at] = index[at - 1];
+        index[at] = moved;
+    }
+}
+
+size_t top_k_by(const struct top_k_passes *p, uint32_t *index, const float *x, size_t n, size_t k)
+{
+    if (n <= k) {
+        for (size_t i = 0; i < n; i++)
+            index[i] = (uint32_t)i;
+        return n;
+    }
+    if (k <= FEW) {
+        if (k)
+            take_few(index, x, n, k);
+        return k;
+    }
+    struct top_k_take t = {.index = index, .left = k, .equals = k};
+    t.least = kth_largest(p, x, n, &t.equals);
+    p->take(&t, x, 0, n);
+    return k;
+}
+
+void top_k_upper_scalar(uint32_t (*count)[TOP_K_BINS], const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        count[i % 2][(top_k_key(x[i]) >> TOP_K_UPPER) + TOP_K_BINS / 2]++;
+}
+
+void top_k_lower_scalar(uint32_t *count, const float *x, size_t n, struct top_k_digit digit)
+{
+    const int32_t mask = (1 << (digit.from - digit.to)) - 1;
+    for (size_t i = 0; i < n; i++) {
+        const int32_t key = top_k_key(x[i]);
+        count[key >> digit.to & mask] += key >> digit.from == digit.value;
+    }
+}
+
+void top_k_take_scalar(struct top_k_take *t, const float *x, size_t first, size_t n)
+{
+    for (size_t i = first; i < n && t->left; i++) {
+        const int32_t key = top_k_key(x[i]);
+        const size_t equal = key == t->least && t->equals, taken = key > t->least || equal;
+        *t->index = (uint32_t)i; /* overwritten unless taken */
+        t->index += taken;
+        t->left -= taken;
+        t->equals -= equal;
+    }
 }
 
 size_t forward_top_k(uint32_t *index, const float *x, size_t n, size_t k)
 {
-    size_t taken = 0;
-    if (n <= k) {
-        for (; taken < n; taken++)
-            index[taken] = (uint32_t)taken;
-        return n;
-    }
-    if (!k)
-        return 0;
-    size_t equals = k; /* how many of the k-th key's equals to take */
-    uint32_t least = upper_bits(x, n, &equals);
-    least = further_bits(x, n, &equals, least, 10, 11);
-    least = further_bits(x, n, &equals, least, 0, 10);
-    for (size_t i = 0; taken < k; i++) {
-        const uint32_t key = key_of(x[i]);
-        const size_t equal = key == least && equals;
-        index[taken] = (uint32_t)i;
-        equals -= equal;
-        taken += key > least || equal;
-    }
-    return k;
+    static const struct top_k_passes PASSES = {top_k_upper_scalar, top_k_lower_scalar,
+                                               top_k_take_scalar};
+    return top_k_by(&PASSES, index, x, n, k);
 }

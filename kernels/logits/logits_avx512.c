@@ -104,7 +104,8 @@ void logits_sums_avx512(struct logits_sums *to, const float *p, double p_max, co
             p_sum.h[k] = _mm512_add_pd(p_sum.h[k], e);
             q_sum.h[k] = _mm512_add_pd(q_sum.h[k], exp8(b));
             const __mmask8 some = _mm512_cmp_pd_mask(e, zero, _CMP_NEQ_UQ);
-            cross.h[k] = _mm512_mask3_fmadd_pd(e, _mm512_sub_pd(a, b), cross.h[k], some);
+            cross.h[k] = _mm512_mask_mov_pd(cross.h[k], some,
+                                            _mm512_fmadd_pd(e, _mm512_sub_pd(a, b), cross.h[k]));
         }
     }
     store(lanes.p, &p_sum);

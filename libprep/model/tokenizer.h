@@ -81,6 +81,24 @@ void tokenizer_encoder_free(struct tokenizer_encoder *e); /* accepts NULL */
 PREP_MUST_CHECK int tokenizer_encode(struct token_ids *out, struct tokenizer_encoder *e,
                                      unsigned how, const char *text, size_t n,
                                      struct prep_error *err);
+
+/* A stretch of a text; it begins where the one before ends. */
+struct tokenizer_part {
+    size_t end;
+    int data; /* cannot be trusted */
+};
+
+/*
+ * The same for a text with parts that cannot be trusted, such as messages in a rendered chat. Every
+ * added token that lies in trusted text, across no border, is matched first; what is left between
+ * them is encoded as one, as `how` says. So data can split no marker, and become none unless `how`
+ * is TOKENIZER_ALL; where data holds no added token, the ids are those of the whole text.
+ * The text is UTF-8.
+ */
+PREP_MUST_CHECK int tokenizer_encode_mixed(struct token_ids *out, struct tokenizer_encoder *e,
+                                           unsigned how, const char *text,
+                                           const struct tokenizer_part *parts, size_t n_parts,
+                                           struct prep_error *err);
 PREP_MUST_CHECK int token_ids_push(struct token_ids *l, uint32_t id, struct prep_error *err);
 void token_ids_free(struct token_ids *l);
 

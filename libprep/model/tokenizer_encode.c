@@ -74,6 +74,11 @@ void tokenizer_encoder_free(struct tokenizer_encoder *e)
     free(e);
 }
 
+const struct tokenizer *tokenizer_of(const struct tokenizer_encoder *e)
+{
+    return e->t;
+}
+
 int token_ids_push(struct token_ids *l, uint32_t id, struct prep_error *err)
 {
     if (prep_grow(&l->ids, &l->cap, l->n, sizeof *l->ids, err))

@@ -103,6 +103,8 @@ PREP_MUST_CHECK int tokenizer_read_model(struct tokenizer_reader *r);
 PREP_MUST_CHECK int tokenizer_read_added(struct tokenizer_reader *r);
 PREP_MUST_CHECK int tokenizer_read_post(struct tokenizer_reader *r);
 
+const struct tokenizer *tokenizer_of(const struct tokenizer_encoder *e);
+
 /* NULL when no token has the id. */
 const struct token *tokenizer_token(const struct tokenizer *t, uint32_t id);
 

@@ -237,6 +237,15 @@ static void output_facts(const struct prune_output *out, struct report *report)
     report_u64(f, "gathered", out->n_gathered);
 }
 
+static void mend_facts(const struct mends *m, struct report *report)
+{
+    cJSON *f = cJSON_AddObjectToObject(report->facts, "mends");
+    report_u64(f, "gate_up_pairs", m->n_pairs);
+    report_u64(f, "gate_up_unequal", m->n_unequal);
+    report_u64(f, "gate_up_rescaled", m->options.fix_gate_up ? m->n_unequal : 0);
+    report_u64(f, "biases_centered", m->n - (m->options.fix_gate_up ? m->n_unequal : 0));
+}
+
 static int make_output(struct work *w, struct prep_error *err)
 {
     struct prune_result *r = w->result;
@@ -244,10 +253,15 @@ static int make_output(struct work *w, struct prep_error *err)
     apply.drop_mtp = w->options.mtp == MTP_DROP;
     if (prune_apply(&r->output, r->source.ckpt, &r->source.config, &r->map, &apply, w->report,
                     err) ||
-        job_write_plan(&r->plan, "reap-prune", &r->output, &r->map, w->job->shard_bytes, &r->arena,
-                       w->report, err))
+        mends_find(&r->mends, &r->output.view, &r->source.config, &w->job->mend, &r->arena,
+                   w->report, err))
+        return -1;
+    const struct job_write write = {"reap-prune",        &r->output, &r->map,  &r->mends,
+                                    w->job->shard_bytes, &r->arena,  w->report};
+    if (job_write_plan(&r->plan, &write, err))
         return -1;
     output_facts(&r->output, w->report);
+    mend_facts(&r->mends, w->report);
     return report_ok(w->report, err);
 }
 
@@ -290,10 +304,13 @@ int stitch_job_run(struct stitch_result *result, const struct stitch_job *job,
     const struct stitch_input a = {target->ckpt, &target->config};
     const struct stitch_input b = {source->ckpt, &source->config};
     if (stitch_mtp(&result->stitched, &a, &b, target->has_map ? &target->map : NULL, &job->options,
-                   report, err) ||
-        job_write_plan(&result->plan, "stitch-mtp", &result->stitched.out,
-                       target->has_map ? &result->stitched.map : NULL, job->shard_bytes,
-                       &result->arena, report, err))
+                   report, err))
+        return -1;
+    const struct job_write write = {
+        "stitch-mtp", &result->stitched.out, target->has_map ? &result->stitched.map : NULL,
+        NULL,         job->shard_bytes,      &result->arena,
+        report};
+    if (job_write_plan(&result->plan, &write, err))
         return -1;
     output_facts(&result->stitched.out, report);
     return report_ok(report, err);

@@ -18,6 +18,7 @@
 #include "libprep/model/source.h"
 #include "libprep/prune/apply.h"
 #include "libprep/prune/cut_report.h"
+#include "libprep/prune/mend.h"
 #include "libprep/prune/options.h"
 #include "libprep/prune/stitch.h"
 #include "libprep/store/plan.h"
@@ -41,6 +42,7 @@ struct prune_job {
     const char *model_name;       /* public id of the base; NULL: from the runs or the path */
     struct prune_options options; /* lists, weights and maps named above are filled in here */
     struct apply_options apply;
+    struct mend_options mend;
     const int64_t *compare; /* further keep counts for the cut report */
     size_t n_compare;
     uint64_t shard_bytes; /* 0: the default */
@@ -52,6 +54,7 @@ struct prune_result {
     int has_cuts;        /* not with an explicit plan */
     struct cut_report cuts, compared;
     struct prune_output output;
+    struct mends mends;
     struct plan *plan; /* NULL when only a report was asked for */
     struct arena arena;
 };

@@ -47,22 +47,23 @@ static int list_sidecars(struct layout *l, const struct prune_output *out, struc
     return 0;
 }
 
-int job_write_plan(struct plan **plan, const char *tool, const struct prune_output *out,
-                   const struct keep_map *map, uint64_t shard_bytes, struct arena *arena,
-                   struct report *report, struct prep_error *err)
+int job_write_plan(struct plan **plan, const struct job_write *w, struct prep_error *err)
 {
-    const struct checkpoint *main = out->view.sources[0];
-    struct layout l = {.view = &out->view,
+    const struct view *view = &w->out->view;
+    const struct checkpoint *main = view->sources[0];
+    struct layout l = {.view = view,
                        .index = main->index_text,
                        .single_file = main->single_file,
-                       .shard_bytes = shard_bytes};
-    if (plan_new(plan, tool, PREP_VERSION, err))
+                       .shard_bytes = w->shard_bytes};
+    if (plan_new(plan, w->tool, PREP_VERSION, err))
         return -1;
-    for (size_t i = 0; i < out->view.n_sources; i++)
-        if (plan_add_checkpoint(*plan, out->view.sources[i], &l.first_source[i], err))
+    for (size_t i = 0; i < view->n_sources; i++)
+        if (plan_add_checkpoint(*plan, view->sources[i], &l.first_source[i], err))
             return -1;
-    return list_texts(&l, out, map, arena, err) || list_sidecars(&l, out, arena, err) ||
-                   layout_plan(*plan, &l, report, err) || plan_finish(*plan, err)
+    return (w->mends && mends_plan(w->mends, *plan, &l, err)) ||
+                   list_texts(&l, w->out, w->map, w->arena, err) ||
+                   list_sidecars(&l, w->out, w->arena, err) ||
+                   layout_plan(*plan, &l, w->report, err) || plan_finish(*plan, err)
                ? -1
                : 0;
 }

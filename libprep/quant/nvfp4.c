@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* NVFP4: first the largest magnitude of the whole group, then codes and scales of each member. */
+#include <math.h>
 #include <string.h>
 
 #include "libprep/base/hash.h"
@@ -24,10 +25,11 @@ static int member_amax(const struct quant_step *s, size_t i, const struct step_m
     const uint64_t chunk = quant_chunk_rows(l);
     for (uint64_t r = 0; r < l->out; r += chunk) {
         struct nvfp4_rows rows;
-        if (quant_source_rows(&src, r, l->out - r < chunk ? l->out - r : chunk, 0, &rows, err) ||
-            quant_check_finite(&src, r, &rows, err))
+        if (quant_source_rows(&src, r, l->out - r < chunk ? l->out - r : chunk, 0, &rows, err))
             return -1;
         float a = s->method->codec.nvfp4->amax(&rows);
+        if (!isfinite(a) && quant_check_finite(&src, r, &rows, err))
+            return -1;
         if (a > *amax)
             *amax = a;
     }

@@ -18,6 +18,7 @@ struct opener {
     const struct io *io;
     struct report *report;
     struct prep_error *err;
+    int past_index;
 };
 
 const char *inspect_kind_name(enum inspect_kind kind)
@@ -30,6 +31,7 @@ const char *inspect_kind_name(enum inspect_kind kind)
         [KIND_OBSERVATION] = "observation",
         [KIND_KEEP_MAP] = "keep-map",
         [KIND_MANIFEST] = "manifest",
+        [KIND_GGUF] = "GGUF file",
     };
     return names[kind];
 }
@@ -193,11 +195,27 @@ static int load_config(struct opener *o, const char *path, struct prep_error *er
     return 0;
 }
 
+/* By its index or, when that is at fault and nothing else, by its shards. */
+static int open_shards(struct opener *o)
+{
+    struct inspected *it = o->it;
+    struct prep_error why = PREP_ERROR_INIT, ignored = PREP_ERROR_INIT;
+    if (checkpoint_open(&it->ckpt, o->io, it->path, o->report, &why) == 0)
+        return 0;
+    if (o->past_index && checkpoint_is_index_fault(&why) &&
+        checkpoint_open_shards(&it->ckpt, o->io, it->path, o->report, &ignored) == 0) {
+        it->index_fault = why;
+        return 0;
+    }
+    *o->err = why;
+    return -1;
+}
+
 static int open_checkpoint(struct opener *o)
 {
     struct inspected *it = o->it;
     it->kind = KIND_CHECKPOINT;
-    if (checkpoint_open(&it->ckpt, o->io, it->path, o->report, o->err))
+    if (open_shards(o))
         return -1;
     if (load_config(o, it->ckpt->dir, &it->config_fault) && keep_fault(o, &it->config_fault))
         return -1;
@@ -260,6 +278,37 @@ static int open_safetensors(struct opener *o)
         return open_observation(o);
     warn_header(o);
     return tally_tensors(it, o->err);
+}
+
+/* The manifest that make-gguf puts beside its files. */
+static int read_gguf_manifest(struct opener *o)
+{
+    struct inspected *it = o->it;
+    const char *slash = strrchr(it->path, '/');
+    struct io_stat st;
+    struct span text;
+    char *dir = arena_strndup(&it->arena, it->path, slash ? (size_t)(slash - it->path) : 0, o->err);
+    if (!dir)
+        return -1;
+    const char *path = io_join(&it->arena, slash ? dir : ".", EXEC_MANIFEST, o->err);
+    if (!path)
+        return -1;
+    if (o->io->stat(o->io->self, path, &st) < 0)
+        return 0;
+    if (io_read_file(o->io, path, MAX_TEXT_BYTES, &it->arena, &text, &it->manifest_fault) == 0 &&
+        parse_manifest(o, (const char *)text.p, text.n, path, &it->manifest_fault) == 0)
+        return 0;
+    return keep_fault(o, &it->manifest_fault);
+}
+
+static int open_gguf(struct opener *o)
+{
+    struct inspected *it = o->it;
+    it->kind = KIND_GGUF;
+    if (gguf_set_open(&it->gguf, o->io, it->path, o->err))
+        return -1;
+    gguf_set_warn(&it->gguf, o->report);
+    return read_gguf_manifest(o);
 }
 
 /* What a JSON file is, by its members. */
@@ -344,8 +393,7 @@ static int open_file(struct opener *o, uint64_t bytes)
     if (rc)
         return -1;
     if (n >= 4 && memcmp(head, "GGUF", 4) == 0)
-        return prep_fail_tag(o->err, PREP_EUNSUP, "GGUF",
-                             "%s: is a GGUF file, which this version cannot read", it->path);
+        return open_gguf(o);
     if (hf_is_shard_name(it->path, strlen(it->path)) || (n == 9 && head[8] == '{' && !head[7]))
         return open_safetensors(o);
     if (bundle_has_name(it->path) || ends_with(it->path, ".jsonl") || memcmp(head, "PK", 2) == 0 ||
@@ -387,28 +435,41 @@ void inspect_warn_faults(const struct inspected *it, struct report *report)
             report_warn(report, faults[i]->tag, "%s", faults[i]->msg);
 }
 
+static int open_path(struct opener *o, const char *path)
+{
+    struct io_stat st;
+    int rc;
+    *o->it = (struct inspected){.path = path};
+    arena_init(&o->it->arena, 0);
+    if (o->io->stat(o->io->self, path, &st) < 0)
+        rc = open_checkpoint(o); /* "ORG/NAME", or nothing */
+    else if (st.kind == IO_DIRECTORY)
+        rc = open_folder(o);
+    else
+        rc = open_file(o, st.size);
+    if (rc)
+        inspect_close(o->it);
+    return rc;
+}
+
 int inspect_open(struct inspected *it, const struct io *io, const char *path, struct report *report,
                  struct prep_error *err)
 {
-    struct opener o = {it, io, report, err};
-    struct io_stat st;
-    int rc;
-    *it = (struct inspected){.path = path};
-    arena_init(&it->arena, 0);
-    if (io->stat(io->self, path, &st) < 0)
-        rc = open_checkpoint(&o); /* "ORG/NAME", or nothing */
-    else if (st.kind == IO_DIRECTORY)
-        rc = open_folder(&o);
-    else
-        rc = open_file(&o, st.size);
-    if (rc)
-        inspect_close(it);
-    return rc;
+    struct opener o = {it, io, report, err, 0};
+    return open_path(&o, path);
+}
+
+int inspect_open_past_index(struct inspected *it, const struct io *io, const char *path,
+                            struct report *report, struct prep_error *err)
+{
+    struct opener o = {it, io, report, err, 1};
+    return open_path(&o, path);
 }
 
 void inspect_close(struct inspected *it)
 {
     checkpoint_close(it->ckpt);
+    gguf_set_close(&it->gguf);
     hf_index_free(&it->index);
     obs_run_free(&it->run);
     config_free(&it->config);

@@ -9,7 +9,7 @@
  * Units      bytes; elements as the headers count them (a packed element holds several weights)
  * Ownership  inspect_open / inspect_close; what is reachable lives until then
  * Errors     those of the reader of each format; PREP_ENOINPUT when there is nothing at the path;
- *            PREP_EDATA, tag UNKNOWN_KIND, and PREP_EUNSUP, tag GGUF, for what is none of these
+ *            PREP_EDATA, tag UNKNOWN_KIND, for what is none of these
  * Threads    const after opening
  */
 #ifndef PREP_RELEASE_INSPECT_H
@@ -21,6 +21,7 @@
 #include "libprep/format/observation.h"
 #include "libprep/model/count.h"
 #include "libprep/store/checkpoint.h"
+#include "libprep/store/gguf_set.h"
 #include "libprep/store/manifest.h"
 
 #ifdef __cplusplus
@@ -38,6 +39,7 @@ enum inspect_kind {
     KIND_OBSERVATION,
     KIND_KEEP_MAP,
     KIND_MANIFEST,
+    KIND_GGUF,
 };
 
 /* Tensors of one role and dtype. */
@@ -53,6 +55,7 @@ struct inspected {
     const char *path; /* as given */
     struct checkpoint *ckpt;
     struct safetensors st;
+    struct gguf_set gguf; /* with all parts of a split one */
     struct hf_index index;
     struct obs_run run;
     struct config config;
@@ -64,7 +67,8 @@ struct inspected {
     /* Code PREP_OK unless the file beside the checkpoint is there and cannot be read; a missing
      * config.json is a fault, too. */
     struct prep_error config_fault, map_fault, manifest_fault;
-    struct tally *tallies; /* by (mtp, role, dtype) */
+    struct prep_error index_fault; /* of inspect_open_past_index() */
+    struct tally *tallies;         /* by (mtp, role, dtype) */
     size_t n_tallies;
     struct tally total;
     struct arena arena;
@@ -73,6 +77,11 @@ struct inspected {
 /* report may be NULL; warnings of the readers go there. */
 PREP_MUST_CHECK int inspect_open(struct inspected *it, const struct io *io, const char *path,
                                  struct report *report, struct prep_error *err);
+/* The same for judging it: a checkpoint whose index alone is at fault is opened by its shards, and
+ * the fault kept. */
+PREP_MUST_CHECK int inspect_open_past_index(struct inspected *it, const struct io *io,
+                                            const char *path, struct report *report,
+                                            struct prep_error *err);
 void inspect_close(struct inspected *it); /* accepts a zeroed struct */
 /* The three faults as warnings. */
 void inspect_warn_faults(const struct inspected *it, struct report *report);

@@ -263,6 +263,7 @@ static int lint_opened(struct lint *out, const struct inspected *it, const struc
         *err = it->config_fault;
         return -1;
     }
+    add_fault(out, &it->index_fault);
     add_fault(out, &it->config_fault);
     j.ckpt = it->ckpt;
     j.c = &it->config;
@@ -282,7 +283,7 @@ int lint_run(struct lint *out, const struct io *io, const char *path,
     *out = (struct lint){.engines = opt->engines ? opt->engines : LINT_ENGINES};
     arena_init(&out->arena, 0);
     report_init(&report);
-    if (inspect_open(&it, io, path, &report, &why)) {
+    if (inspect_open_past_index(&it, io, path, &report, &why)) {
         if (is_finding(&why)) {
             add_fault(out, &why);
         } else {

@@ -168,6 +168,41 @@ static void lint_marlin(struct lint_job *j)
     }
 }
 
+/* ---- devices ---- */
+
+/* What NVFP4 asks of a device depends on the layout and on whether activations are quantized. */
+static void lint_devices(struct lint_job *j)
+{
+    const struct lint_module *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < j->n_modules; i++) {
+        if (!is_nvfp4(&j->modules[i]))
+            continue;
+        first = first ? first : &j->modules[i];
+        n++;
+    }
+    if (!n)
+        return;
+    if (!j->quant.wants_input)
+        lint_add(j->out, "NVFP4_CAPABILITY", LINT_ENGINES, j->quant.file,
+                 "%zu linears in NVFP4, weights only: compute capability 8.0 and more, through "
+                 "Marlin",
+                 n);
+    else if (first->form == FORM_NVFP4_MODELOPT)
+        lint_add(
+            j->out, "NVFP4_CAPABILITY", LINT_ENGINES, j->quant.file,
+            "%zu linears in NVFP4, modelopt W4A4: compute capability 10.0 and more; experts on "
+            "8.0 to 9.x through Marlin",
+            n);
+    else
+        lint_add(j->out, "NVFP4_CAPABILITY", LINT_ENGINES, j->quant.file,
+                 "%zu linears in NVFP4, compressed-tensors W4A4: compute capability 10.0 and more; "
+                 "below, sglang 0.5.23 serves through Marlin and 0.5.10 raises NotImplementedError",
+                 n);
+    lint_add(j->out, "NVFP4_SM120", LINT_ENGINES, j->quant.file,
+             "%zu linears in NVFP4: what was reported of sm_120", n);
+}
+
 /* ---- llama.cpp ---- */
 
 static int has_slot(const struct lint_module *m)
@@ -222,5 +257,6 @@ void lint_forms(struct lint_job *j)
     lint_mtp(j);
     lint_shared_fusion(j);
     lint_marlin(j);
+    lint_devices(j);
     lint_llama(j);
 }

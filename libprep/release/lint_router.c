@@ -36,6 +36,7 @@ static int by_value(const void *a, const void *b)
 
 struct bias {
     size_t n, distinct, nonfinite;
+    float least, largest; /* when all are finite */
 };
 
 static int read_bias(struct bias *b, const struct checkpoint *ckpt,
@@ -65,6 +66,8 @@ static int read_bias(struct bias *b, const struct checkpoint *ckpt,
     for (size_t i = 0; i < n; i++)
         b->distinct += i == 0 || values[i] != values[i - 1];
     b->n = n;
+    b->least = values[0];
+    b->largest = values[n - 1];
     rc = 0;
 out:
     free(values);
@@ -72,8 +75,47 @@ out:
     return rc;
 }
 
+/* The routers whose bias is large and nearly constant, and the worst of them. */
+struct spread {
+    size_t n, n_of;
+    double steps; /* of BF16 between its least and largest value */
+    const struct lint_module *worst;
+    struct bias bias;
+};
+
+/* BF16 has steps of 2^-8 of a number, 2^-7 at worst: are there fewer than values to tell apart? */
+static void judge_spread(struct spread *s, const struct lint_module *m, const struct bias *b)
+{
+    const double low = fabs((double)b->least), high = fabs((double)b->largest);
+    const double step = (low > high ? low : high) * 0x1p-8;
+    if (b->nonfinite || b->n < 2)
+        return;
+    s->n_of++;
+    if (b->distinct < 2 || !(((double)b->largest - (double)b->least) / step < (double)b->n))
+        return;
+    const double steps = ((double)b->largest - (double)b->least) / step;
+    if (s->n++ && steps >= s->steps)
+        return;
+    s->steps = steps;
+    s->worst = m;
+    s->bias = *b;
+}
+
+static void say_spread(struct lint_job *j, const struct spread *s)
+{
+    char place[48];
+    if (!s->n)
+        return;
+    lint_add(
+        j->out, "BIAS_SPREAD", LINT_ENGINES, layer_place(place, s->worst->layer),
+        "%zu correction biases from %.6g to %.6g, spread %.3g: about %.0f steps of BF16; %zu of "
+        "%zu layers are so",
+        s->bias.n, (double)s->bias.least, (double)s->bias.largest,
+        (double)s->bias.largest - (double)s->bias.least, s->steps, s->n, s->n_of);
+}
+
 static int lint_bias(struct lint_job *j, const struct source *source, const struct lint_module *m,
-                     struct prep_error *err)
+                     struct spread *spread, struct prep_error *err)
 {
     const struct checkpoint_tensor *t = m->tensors[SUFFIX_CORRECTION_BIAS], *was = NULL;
     struct bias now, before = {0};
@@ -85,8 +127,10 @@ static int lint_bias(struct lint_job *j, const struct source *source, const stru
     if (now.nonfinite)
         lint_add(j->out, "ROUTER_NONFINITE", LINT_ENGINES, t->info.name,
                  "%zu of %zu values are NaN or infinite", now.nonfinite, now.n);
-    if (t->info.dtype == DTYPE_F32)
+    if (t->info.dtype == DTYPE_F32) {
+        judge_spread(spread, m, &now);
         return 0;
+    }
     if (source)
         was = checkpoint_find(source->ckpt, t->info.name);
     if (was && read_bias(&before, source->ckpt, was, err))
@@ -233,6 +277,7 @@ static int lint_rows(struct lint_job *j, const struct source *source, const stru
 int lint_routers(struct lint_job *j, struct prep_error *err)
 {
     struct source source = {0};
+    struct spread spread = {0};
     int rc = -1;
     if (j->opt->source && source_open(&source, j->io, j->opt->source, NULL, err)) {
         prep_note(err, "--source");
@@ -243,9 +288,10 @@ int lint_routers(struct lint_job *j, struct prep_error *err)
         const struct lint_module *m = &j->modules[i];
         if (m->role != ROLE_ROUTER)
             continue;
-        if (lint_bias(j, s, m, err) || (s && lint_rows(j, s, m, err)))
+        if (lint_bias(j, s, m, &spread, err) || (s && lint_rows(j, s, m, err)))
             goto out;
     }
+    say_spread(j, &spread);
     rc = 0;
 out:
     source_close(&source);

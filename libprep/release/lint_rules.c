@@ -111,6 +111,9 @@ const struct lint_rule lint_rules[] = {
      "copy the tensor from the source", 0, 0},
     {"BIAS_DTYPE", ALL, "fewer bits make values equal: other experts are selected",
      "copy the F32 tensor from the source", 0, 0},
+    {"BIAS_SPREAD", SERVING,
+     "kernels that add it to the score in fewer bits than F32 cannot tell the experts apart",
+     "reap-prune --center-bias subtracts the constant, which alters no selection", 0, NOTE},
     {"MTP_MISSING", ALL, "speculative decoding stops at start; some loaders refuse the model",
      "stitch-mtp takes the layer from the source; or set num_nextn_predict_layers to 0", 0, 0},
     {"MTP_COUNT", ALL, "loaders look for layers that are not there, or pass over one that is",
@@ -196,6 +199,16 @@ const struct lint_rule lint_rules[] = {
      "start with --disable-shared-experts-fusion, or list shared_experts as excluded", 0, 0},
     {"MARLIN_SHAPE", SERVING, "no Marlin kernel takes the shape: loading stops",
      "keep the module in BF16", 0, 0},
+    {"NVFP4_CAPABILITY", SERVING,
+     "older devices compute weight-only through Marlin, or the engine refuses to start",
+     "serve on a device of the capability named, or expect BF16 activations", 0, NOTE},
+    {"NVFP4_SM120", SERVING,
+     "reported on sm_120: the grouped FP4 GEMM of CUTLASS yields garbage (flashinfer #2723, "
+     "cutlass "
+     "#3096), so does an FP8 KV cache with flashinfer attention (vLLM #41651), and sglang did not "
+     "start a model of this family (sglang #29562)",
+     "use a flashinfer built for compute_120f and a BF16 KV cache, and check the output there", 0,
+     NOTE},
     {"LLAMA_NO_SLOT", LINT_LLAMA, "the runtime has no scale tensor there: the file does not load",
      "quantize experts, shared experts, dense MLPs and o_proj only (--modules llama)", 0, 0},
     {"LLAMA_COLUMNS", LINT_LLAMA, "blocks of 64 inputs cannot be formed", "keep the module in BF16",

@@ -37,23 +37,13 @@ void repair_result_free(struct repair_result *r)
 static const char *const rewritten[] = {
     "HEADER_ALIGNMENT",   "HEADER_PADDING",   "HEADER_LEADING_SPACE", "UNKNOWN_FIELD", "TOTAL_SIZE",
     "TOTAL_SIZE_MISSING", "TOTAL_SIZE_FLOAT", "SHARD_NAMING",         "STRAY_SHARD"};
-/* Faults of the index, which is made from the shards. */
-static const char *const reindexed[] = {"INDEX_MISMATCH", "NO_INDEX", "INDEX_JSON", "INDEX_TYPE"};
-
-static int is_index_fault(const char *tag)
-{
-    for (size_t i = 0; i < sizeof reindexed / sizeof *reindexed; i++)
-        if (strcmp(tag, reindexed[i]) == 0)
-            return 1;
-    return 0;
-}
 
 static int open_source(struct repairing *k, struct prep_error *err)
 {
     struct repair_result *r = k->r;
     struct prep_error why = PREP_ERROR_INIT;
     if (checkpoint_open(&r->ckpt, k->job->io, k->job->source, NULL, &why)) {
-        if (!is_index_fault(why.tag)) {
+        if (!checkpoint_is_index_fault(&why)) {
             *err = why;
             return -1;
         }
@@ -71,7 +61,6 @@ static int open_source(struct repairing *k, struct prep_error *err)
     return lint_build_modules(&k->modules, err);
 }
 
-/* A second look, once the index is out of the way: what else is wrong? */
 static int find_faults(struct repairing *k, struct prep_error *err)
 {
     const struct lint_options opt = {.engines = k->job->engines, .n_threads = k->job->n_threads};

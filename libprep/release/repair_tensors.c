@@ -6,6 +6,7 @@
 #include "kernels/fp.h"
 #include "libprep/base/hash.h"
 #include "libprep/model/check.h"
+#include "libprep/quant/rescale.h"
 #include "libprep/release/lint_scan.h"
 #include "libprep/release/repair_job.h"
 
@@ -17,32 +18,6 @@ static uint32_t index_of(const struct repairing *k, const struct checkpoint_tens
 }
 
 /* ---- unequal global scales ---- */
-
-/* Inputs: block scales and global of the smaller half, global of the larger. */
-struct rescale {
-    int divides; /* compressed-tensors: the global is a divisor */
-    uint32_t scales, global;
-};
-
-static int rescale_step(const struct step_memory *m, const void *arg, struct prep_error *err)
-{
-    const struct rescale *r = arg;
-    const double own = (double)f32_from_bits(load_le32(m->inputs[1].p));
-    const double to = (double)f32_from_bits(load_le32(m->inputs[2].p));
-    const double ratio_up = r->divides ? to : own, ratio_down = r->divides ? own : to;
-    unsigned char *out = m->outputs[r->scales];
-    if (!(ratio_up > 0 && ratio_down > 0 && ratio_up <= ratio_down))
-        return prep_fail(err, PREP_EDATA, "a global scale changed while it was mended");
-    for (size_t i = 0; i < m->inputs[0].n; i++) {
-        const uint8_t code = m->inputs[0].p[i];
-        double s = (double)f32_from_e4m3(code) * ratio_up / ratio_down;
-        s = s < 0x1p-9 ? 0x1p-9 : s;
-        /* 0 makes a block of zeros; NaN and negative ones are not mended here. */
-        out[i] = code == 0 || code >= 0x7f ? code : e4m3_from_f32_sat((float)s);
-    }
-    memcpy(m->outputs[r->global], m->inputs[2].p, 4);
-    return 0;
-}
 
 static const struct checkpoint_tensor *global_of(const struct lint_module *m)
 {

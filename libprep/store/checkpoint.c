@@ -597,6 +597,15 @@ int checkpoint_read_file(const struct checkpoint *c, const char *name, struct ar
     return io_read_file(c->io, c->files[i].path, max_small_file, arena, out, err);
 }
 
+int checkpoint_is_index_fault(const struct prep_error *err)
+{
+    static const char *const tags[] = {"INDEX_MISMATCH", "NO_INDEX", "INDEX_JSON", "INDEX_TYPE"};
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
+        if (strcmp(err->tag, tags[i]) == 0)
+            return 1;
+    return 0;
+}
+
 int checkpoint_read(const struct checkpoint *c, const struct checkpoint_tensor *t, uint64_t offset,
                     void *buf, size_t n, struct prep_error *err)
 {

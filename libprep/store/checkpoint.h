@@ -76,6 +76,8 @@ PREP_MUST_CHECK int checkpoint_open(struct checkpoint **ckpt, const struct io *i
 PREP_MUST_CHECK int checkpoint_open_shards(struct checkpoint **ckpt, const struct io *io,
                                            const char *path, struct report *report,
                                            struct prep_error *err);
+/* Is this error of checkpoint_open() about the index alone? The shards may be opened without it. */
+int checkpoint_is_index_fault(const struct prep_error *err);
 void checkpoint_close(struct checkpoint *ckpt); /* accepts NULL */
 
 /* NULL when absent. */

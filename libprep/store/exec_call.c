@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Steps with a function: their order, their memory, and how blocks wait for them. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "libprep/store/exec_engine.h"
 
-static uint64_t align64(uint64_t n)
+static uint64_t aligned(uint64_t n)
 {
-    return (n + 63) / 64 * 64;
+    return (n + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
 }
 
 /* Bytes of this extent that are still to be written. */
@@ -32,7 +31,25 @@ static void list_call(struct engine *e, uint32_t step)
     e->calls[e->n_calls++] = (struct call){.step = step, .skip = 1};
 }
 
-/* Lists the calls of the queued files in the order in which their bytes are first needed. */
+/* Lists the calls of a file in the order in which its bytes first need them. */
+static void list_calls(struct engine *e, uint32_t file)
+{
+    const struct plan *p = e->plan;
+    const struct plan_file *f = &p->files[file];
+    for (uint32_t x = f->first_extent; x < f->first_extent + f->n_extents; x++) {
+        const struct plan_extent *ext = &p->extents[x];
+        uint64_t bytes = open_bytes(e, file, ext);
+        if (p->steps[ext->step].kind != PLAN_CALL || bytes == 0)
+            continue;
+        list_call(e, ext->step);
+        struct call *c = &e->calls[e->call_of_step[ext->step]];
+        c->skip = 0;
+        c->left += bytes;
+    }
+}
+
+/* The calls of the queued files, file after file; those of a band in their own order, because a
+ * resumed strand may be ahead of another that needs earlier ones. */
 int engine_init_calls(struct engine *e, struct prep_error *err)
 {
     const struct plan *p = e->plan;
@@ -47,18 +64,14 @@ int engine_init_calls(struct engine *e, struct prep_error *err)
     e->calls = arena_calloc(&e->arena, n, sizeof *e->calls, err);
     if (!e->calls)
         return -1;
+    size_t band_calls = 0;
     for (size_t q = 0; q < e->n_queue && n; q++) {
-        const struct plan_file *f = &p->files[e->queue[q]];
-        for (uint32_t x = f->first_extent; x < f->first_extent + f->n_extents; x++) {
-            const struct plan_extent *ext = &p->extents[x];
-            uint64_t bytes = open_bytes(e, e->queue[q], ext);
-            if (p->steps[ext->step].kind != PLAN_CALL || bytes == 0)
-                continue;
-            list_call(e, ext->step);
-            struct call *c = &e->calls[e->call_of_step[ext->step]];
-            c->skip = 0;
-            c->left += bytes;
-        }
+        const uint32_t band = p->files[e->queue[q]].band;
+        if (q == 0 || band != p->files[e->queue[q - 1]].band)
+            band_calls = e->n_calls;
+        list_calls(e, e->queue[q]);
+        if (band && (q + 1 == e->n_queue || p->files[e->queue[q + 1]].band != band))
+            engine_sort_band(e, band_calls);
     }
     return 0;
 }
@@ -89,9 +102,8 @@ int engine_place_outputs(struct engine *e, struct prep_error *err)
         uint64_t *at = (uint64_t *)(uintptr_t)c->output_at, total = 0;
         for (uint32_t o = 0; o < p->steps[c->step].n_outputs; o++) {
             at[o] = total;
-            total += align64(c->output_bytes[o]);
+            total += aligned(c->output_bytes[o]);
         }
-        c->output_memory = total;
     }
     return 0;
 }
@@ -99,7 +111,7 @@ int engine_place_outputs(struct engine *e, struct prep_error *err)
 uint64_t engine_call_need(const struct engine *e, const struct call *c)
 {
     const struct plan_step *s = &e->plan->steps[c->step];
-    return c->output_memory + s->input_bytes + s->work_bytes;
+    return plan_run_memory(s) + plan_output_memory(s);
 }
 
 int engine_call_is_ready(const struct engine *e, const struct call *c)
@@ -116,29 +128,21 @@ int engine_call_is_ready(const struct engine *e, const struct call *c)
 int engine_run_call(struct engine *e, struct call *c, struct prep_error *err)
 {
     const struct plan_step *s = &e->plan->steps[c->step];
-    uint64_t in_bytes = 0;
-    for (uint32_t i = 0; i < s->n_inputs; i++)
-        in_bytes += align64(e->plan->inputs[s->first_input + i].bytes);
-    size_t n_ptrs =
-        (size_t)s->n_inputs * sizeof(struct span) + (size_t)s->n_outputs * sizeof(unsigned char *);
-    unsigned char *mem = aligned_alloc(64, (size_t)align64(in_bytes + s->work_bytes + n_ptrs + 64));
-    unsigned char *out = aligned_alloc(64, (size_t)align64(c->output_memory + 64));
+    unsigned char *mem = exec_memory_take(&e->memory, plan_run_memory(s), err);
+    unsigned char *out = mem ? exec_memory_take(&e->memory, plan_output_memory(s), err) : NULL;
     int rc = -1;
-    if (!mem || !out) {
-        prep_fail(err, PREP_ENOMEM, "out of memory for a step of %llu bytes",
-                  (unsigned long long)engine_call_need(e, c));
+    if (!out)
         goto out;
-    }
     unsigned char *at = mem;
-    void *work = mem + in_bytes;
-    struct span *inputs = (struct span *)(void *)(mem + align64(in_bytes + s->work_bytes));
+    void *work = mem + s->input_room;
+    struct span *inputs = (struct span *)(void *)(mem + s->input_room + aligned(s->work_bytes));
     unsigned char **outputs = (unsigned char **)(void *)(inputs + s->n_inputs);
     for (uint32_t i = 0; i < s->n_inputs; i++) {
         const struct plan_range *r = &e->plan->inputs[s->first_input + i];
         if (engine_read_range(e, r, 0, at, (size_t)r->bytes, err))
             goto out;
         inputs[i] = (struct span){at, (size_t)r->bytes};
-        at += align64(r->bytes);
+        at += aligned(r->bytes);
     }
     for (uint32_t i = 0; i < s->n_outputs; i++)
         outputs[i] = out + c->output_at[i];
@@ -153,9 +157,9 @@ int engine_run_call(struct engine *e, struct call *c, struct prep_error *err)
     rc = journal_add_note(e->journal, s->note_at, s->note_bytes, err);
     pthread_mutex_unlock(&e->journal_lock);
 out:
-    free(mem);
+    exec_memory_give(&e->memory, mem);
     if (rc)
-        free(out);
+        exec_memory_give(&e->memory, out);
     else
         c->memory = out;
     return rc;
@@ -202,10 +206,10 @@ void engine_release_calls(struct engine *e, const struct lane *l, const struct b
         struct call *c = &e->calls[i];
         c->left -= high - low;
         if (c->left == 0) {
-            free(c->memory);
+            exec_memory_give(&e->memory, c->memory);
             c->memory = NULL;
             c->state = CALL_FREED;
-            e->call_memory -= c->output_memory;
+            e->call_memory -= plan_output_memory(&e->plan->steps[c->step]);
         }
     }
 }

@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "libprep/base/hash.h"
+#include "libprep/store/exec_memory.h"
 #include "libprep/store/executor.h"
 #include "libprep/store/journal.h"
 
@@ -27,7 +28,7 @@
 extern "C" {
 #endif
 
-enum { ENGINE_MAX_LANES = 8, ENGINE_MAX_WINDOW = 4, ENGINE_OPEN_SOURCES = 48 };
+enum { ENGINE_MAX_LANES = PLAN_MAX_STRANDS, ENGINE_MAX_WINDOW = 4, ENGINE_OPEN_SOURCES = 48 };
 
 enum block_state { BLOCK_EMPTY, BLOCK_FILLING, BLOCK_FULL };
 
@@ -68,8 +69,7 @@ struct call {
     uint32_t step;
     uint64_t left;             /* bytes of its outputs not yet copied into blocks */
     int skip;                  /* all its extents are durable: never run */
-    unsigned char *memory;     /* outputs, back to back, 64-byte aligned */
-    uint64_t output_memory;    /* bytes of it */
+    unsigned char *memory;     /* outputs, back to back, aligned */
     const uint64_t *output_at; /* offset of each output in memory */
     const uint64_t *output_bytes;
 };
@@ -90,6 +90,7 @@ struct engine {
     /* What to do: files in order, one stage after the other. */
     const uint32_t *queue;
     size_t n_queue, next_queue, n_finished;
+    unsigned char *opened; /* [n_queue]; every file before next_queue is */
 
     struct lane lanes[ENGINE_MAX_LANES];
     int n_lanes, window, n_workers;
@@ -98,7 +99,8 @@ struct engine {
     struct call *calls;     /* in the order of their first extent */
     uint32_t *call_of_step; /* UINT32_MAX: not a call */
     size_t n_calls, next_call;
-    uint64_t call_memory, call_budget;
+    uint64_t call_memory, call_budget; /* granted, of what may be */
+    struct exec_memory memory;
 
     struct source_slot sources[ENGINE_OPEN_SOURCES];
     uint64_t source_clock;
@@ -118,8 +120,10 @@ struct engine {
     struct arena arena;
 };
 
-/* Smallest mem for a plan whose steps need floor bytes. */
-uint64_t engine_floor(uint64_t step_floor);
+/* Smallest mem for a plan. */
+uint64_t engine_floor(const struct plan *plan);
+/* Blocks and steps, held at once at most so far. */
+uint64_t engine_peak(const struct engine *e);
 /* Memory and threads by opt; queue lists the files to do. */
 PREP_MUST_CHECK int engine_init(struct engine *e, const struct plan *plan,
                                 const struct exec_options *opt, struct journal *journal,
@@ -127,6 +131,12 @@ PREP_MUST_CHECK int engine_init(struct engine *e, const struct plan *plan,
 /* Runs to the end, the first error or the stop flag. */
 PREP_MUST_CHECK int engine_run(struct engine *e, struct prep_error *err);
 void engine_fini(struct engine *e);
+
+/* exec_strand.c: which file may be opened next, as a place in the queue, or n_queue; under the
+ * lock. Strands that the queue has side by side; the calls of a band in their order. */
+size_t engine_next_file(const struct engine *e);
+int engine_most_strands(const struct engine *e);
+void engine_sort_band(struct engine *e, size_t first_call);
 
 /* exec_call.c: steps with a function. Listing them, and where their outputs lie; then, under the
  * lock, what a call needs, whether it may start, whether a block may be filled, and which outputs

@@ -115,6 +115,24 @@ static int by_place(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/*
+ * A step's outputs are in memory until the last of them is written: those of a linear should lie
+ * together, not its scalars at one end of the shard and its codes at the other. Layout order has
+ * them together; it serves when every tensor begins at a multiple of its element.
+ */
+static int layout_order_serves(const struct builder *b, const struct shard *sh)
+{
+    uint64_t at = 0;
+    for (size_t i = sh->first; i < sh->first + sh->n; i++) {
+        const struct layout_tensor *t = &b->tensors[i];
+        unsigned element = dtype_bits((enum dtype)t->info.dtype) / 8;
+        if (element && at % element)
+            return 0;
+        at += t->info.bytes;
+    }
+    return 1;
+}
+
 static int sort_shards(struct builder *b, struct prep_error *err)
 {
     b->sorted = arena_calloc(&b->plan->arena, b->n_tensors, sizeof *b->sorted, err);
@@ -127,7 +145,7 @@ static int sort_shards(struct builder *b, struct prep_error *err)
         const struct shard *sh = &b->shards[s];
         for (size_t i = 0; i < sh->n; i++)
             b->shard_of[sh->first + i] = (uint32_t)s;
-        if (sh->n)
+        if (sh->n && !layout_order_serves(b, sh))
             qsort(b->sorted + sh->first, sh->n, sizeof *b->sorted, by_place);
     }
     return 0;

@@ -7,8 +7,8 @@
  *
  * Shards hold whole groups (an expert with all its scales), never mix more than two layers, and
  * stay under a size: that makes partial downloads, cheap re-quantization of a layer and per-shard
- * deduplication possible. Inside a shard tensors lie by falling element size, so that all are
- * aligned, then in layout order.
+ * deduplication possible. Inside a shard tensors are in layout order if that keeps all of them
+ * aligned, else they lie by falling element size.
  *
  * Shapes     a view whose tensors are sorted by `order` (view_finish); a list in any order
  * Ownership  everything borrowed must outlive the plan; what is built lives in the plan's arena

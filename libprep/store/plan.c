@@ -83,6 +83,27 @@ int plan_add_checkpoint(struct plan *p, const struct checkpoint *ckpt, uint32_t 
     return 0;
 }
 
+static uint64_t aligned(uint64_t n)
+{
+    return (n + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
+}
+
+uint64_t plan_pages(uint64_t n)
+{
+    return (n + PLAN_PAGE - 1) / PLAN_PAGE * PLAN_PAGE;
+}
+
+uint64_t plan_run_memory(const struct plan_step *s)
+{
+    return plan_pages(s->input_room + aligned(s->work_bytes) + s->n_inputs * sizeof(struct span) +
+                      s->n_outputs * sizeof(unsigned char *));
+}
+
+uint64_t plan_output_memory(const struct plan_step *s)
+{
+    return plan_pages(s->output_room);
+}
+
 static int add_step(struct plan *p, struct plan_step s, const struct plan_range *ranges, size_t n,
                     uint32_t *step, struct prep_error *err)
 {
@@ -101,6 +122,7 @@ static int add_step(struct plan *p, struct plan_step s, const struct plan_range 
             return -1;
         p->inputs[p->n_inputs++] = r;
         s.input_bytes += r.bytes;
+        s.input_room += aligned(r.bytes);
     }
     *step = (uint32_t)p->n_steps;
     p->steps[p->n_steps++] = s;
@@ -171,6 +193,24 @@ int plan_add_file(struct plan *p, const char *name, enum file_stage stage, struc
     return 0;
 }
 
+int plan_strand(struct plan *p, uint32_t band, uint32_t strand, struct prep_error *err)
+{
+    struct plan_file *f = p->n_files ? &p->files[p->n_files - 1] : NULL;
+    const struct plan_file *last = p->n_files > 1 ? f - 1 : NULL;
+    /* Numbers count up from 1, so that a band is a run of files and a strand a run in it. */
+    const int begins = last && last->band ? band == last->band + 1 && strand == 1 : strand == 1;
+    const int goes_on = last && band == last->band && last->stage == f->stage &&
+                        (strand == last->strand || strand == last->strand + 1);
+    if (!f || f->n_extents || band == 0 || (!begins && !goes_on) || strand > PLAN_MAX_STRANDS)
+        return prep_fail(err, PREP_EBUG, "file %zu cannot be in strand %u of band %u", p->n_files,
+                         strand, band);
+    f->band = band;
+    f->strand = strand;
+    if (strand > p->most_strands)
+        p->most_strands = strand;
+    return 0;
+}
+
 int plan_append(struct plan *p, uint32_t step, uint64_t bytes, struct prep_error *err)
 {
     struct plan_file *f = &p->files[p->n_files - 1];
@@ -182,6 +222,7 @@ int plan_append(struct plan *p, uint32_t step, uint64_t bytes, struct prep_error
     p->extents[p->n_extents++] = (struct plan_extent){f->bytes, bytes, step, s->n_outputs++};
     f->n_extents++;
     s->output_bytes += bytes;
+    s->output_room += aligned(bytes);
     if (prep_add(&f->bytes, f->bytes, bytes) || f->bytes > INT64_MAX)
         return prep_fail(err, PREP_EDATA, "%s would be larger than a file can be", f->name);
     return 0;
@@ -208,35 +249,6 @@ static int check_steps(const struct plan *p, struct prep_error *err)
             return prep_fail(err, PREP_EBUG, "step %zu copies %" PRIu64 " bytes into %" PRIu64, i,
                              s->input_bytes, s->output_bytes);
     }
-    return 0;
-}
-
-/*
- * Walk the files in order, as one worker would: a call holds inputs, work and outputs while it
- * runs and its outputs until their last extent is written. The peak is the floor of --mem.
- */
-static int compute_floor(struct plan *p, struct prep_error *err)
-{
-    uint32_t *left = calloc(p->n_steps ? p->n_steps : 1, sizeof *left);
-    if (!left)
-        return prep_fail(err, PREP_ENOMEM, "out of memory planning %zu steps", p->n_steps);
-    uint64_t held = 0;
-    for (size_t e = 0; e < p->n_extents; e++) {
-        uint32_t i = p->extents[e].step;
-        const struct plan_step *s = &p->steps[i];
-        if (s->kind != PLAN_CALL)
-            continue;
-        if (left[i] == 0) {
-            uint64_t peak = held + s->input_bytes + s->work_bytes + s->output_bytes;
-            if (peak > p->floor_bytes)
-                p->floor_bytes = peak;
-            held += s->output_bytes;
-            left[i] = s->n_outputs;
-        }
-        if (--left[i] == 0)
-            held -= s->output_bytes;
-    }
-    free(left);
     return 0;
 }
 
@@ -282,7 +294,7 @@ static uint64_t layout_hash(const struct plan *p)
 
 int plan_finish(struct plan *p, struct prep_error *err)
 {
-    if (check_steps(p, err) || compute_floor(p, err))
+    if (check_steps(p, err) || plan_floor(p, PLAN_BLOCK_LEAST, &p->floor_bytes, err))
         return -1;
     for (size_t i = 0; i < p->n_files; i++)
         p->output_bytes += p->files[i].bytes;

@@ -34,7 +34,7 @@ extern "C" {
 
 /*
  * Memory handed to a step: inputs as read, outputs to fill, scratch of work_bytes. All of it is
- * aligned to 64 bytes. The function may not touch anything else that changes.
+ * aligned to PLAN_ALIGN bytes. The function may not touch anything else that changes.
  *
  * A note is what a step has to say about its work besides its outputs, an error or a count: a few
  * bytes, zeroed before the step runs. It is journalled with what it is about and handed to the
@@ -50,7 +50,7 @@ struct step_memory {
 
 typedef int (*step_fn)(const struct step_memory *m, const void *arg, struct prep_error *err);
 
-enum { PLAN_MAX_NOTE = 4096 };
+enum { PLAN_MAX_NOTE = 4096, PLAN_PAGE = 4096, PLAN_ALIGN = 64, PLAN_BLOCK_LEAST = 256 << 10 };
 
 enum step_kind { PLAN_BYTES, PLAN_COPY, PLAN_CALL };
 
@@ -64,7 +64,8 @@ struct plan_step {
     step_fn fn;      /* PLAN_CALL */
     const void *arg; /* PLAN_CALL: for fn; PLAN_BYTES: the bytes */
     uint64_t work_bytes, input_bytes, output_bytes;
-    uint64_t note_at; /* in the notes of the plan */
+    uint64_t input_room, output_room; /* PLAN_CALL: with each input and output aligned */
+    uint64_t note_at;                 /* in the notes of the plan */
     uint32_t note_bytes;
     uint32_t first_input, n_inputs;
     uint32_t first_after, n_after; /* earlier steps that must be done first */
@@ -85,6 +86,7 @@ struct plan_file {
     uint64_t bytes;
     uint32_t first_extent, n_extents;
     uint32_t first_tensor, n_tensors;
+    uint32_t band, strand; /* see plan_strand(); 0: a file for itself */
 };
 
 /* A tensor inside an output file, for hashing and for the manifest. */
@@ -115,7 +117,8 @@ struct plan {
     size_t n_sources, n_steps, n_inputs, n_after, n_files, n_extents, n_tensors;
     size_t cap_sources, cap_steps, cap_inputs, cap_after, cap_files, cap_extents, cap_tensors;
     uint64_t output_bytes, input_bytes;
-    uint64_t floor_bytes;      /* memory that PLAN_CALL steps need when run one after the other */
+    uint64_t floor_bytes;      /* plan_floor() for the smallest blocks */
+    uint32_t most_strands;     /* in a band */
     uint64_t note_bytes;       /* of all steps */
     plan_manifest_fn manifest; /* may be NULL */
     void *manifest_arg;
@@ -155,6 +158,16 @@ PREP_MUST_CHECK int plan_after(struct plan *p, uint32_t step, uint32_t earlier,
 /* Files come in the order of their stages. */
 PREP_MUST_CHECK int plan_add_file(struct plan *p, const char *name, enum file_stage stage,
                                   struct prep_error *err);
+/*
+ * The file added last is one of several that grow side by side: they take outputs of the same
+ * calls, which must run once. Files of one strand are written one after the other, strands of one
+ * band at the same time, bands one after the other. The calls of a band must be numbered in the
+ * order in which every strand needs them. Both numbers are above 0; the files of a band follow each
+ * other in the plan, each strand's together. At most PLAN_MAX_STRANDS to a band.
+ */
+enum { PLAN_MAX_STRANDS = 24 };
+PREP_MUST_CHECK int plan_strand(struct plan *p, uint32_t band, uint32_t strand,
+                                struct prep_error *err);
 /* Append output `output` of a step (0 for copies and bytes) to the file added last. Outputs of
  * one step are numbered in the order in which they are appended, whatever the file. */
 PREP_MUST_CHECK int plan_append(struct plan *p, uint32_t step, uint64_t bytes,
@@ -164,6 +177,21 @@ PREP_MUST_CHECK int plan_tensor_here(struct plan *p, const char *name, const cha
                                      uint64_t bytes, struct prep_error *err);
 
 PREP_MUST_CHECK int plan_finish(struct plan *p, struct prep_error *err);
+
+/* n as whole pages. */
+uint64_t plan_pages(uint64_t n);
+/* Memory of a call, in whole pages: its inputs and work while it runs, its outputs until they are
+ * written. */
+uint64_t plan_run_memory(const struct plan_step *s);
+uint64_t plan_output_memory(const struct plan_step *s);
+/*
+ * Memory of all calls, run one after the other in the order of the files: a call holds all of its
+ * memory while it runs, then its outputs until they are copied into blocks of this many bytes,
+ * which are filled when all of their bytes are there. In a band the calls run in their own order,
+ * and every strand has such a block.
+ */
+PREP_MUST_CHECK int plan_floor(const struct plan *p, uint64_t block, uint64_t *floor,
+                               struct prep_error *err);
 
 #ifdef __cplusplus
 }

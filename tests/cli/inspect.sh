@@ -147,8 +147,8 @@ run prep-inspect "$T/nothing"
 expect_exit 66
 printf 'GGUF\003\000\000\000' >"$T/x.gguf"
 run prep-inspect "$T/x.gguf"
-expect_exit 69
-expect_stderr "prep-inspect: GGUF: $T/x.gguf: is a GGUF file, which this version cannot read"
+expect_exit 65
+expect_stderr "prep-inspect: SHORT_FILE: $T/x.gguf: byte 8: the file ends inside the header"
 echo words >"$T/words"
 run prep-inspect "$T/words"
 expect_exit 65
@@ -181,6 +181,15 @@ for f in "$N" "$SRC/model.safetensors.index.json" "$SRC/config.json" "$R/run-a" 
 done
 
 # ---- check ----
+
+begin '--json --tensors of what has no tensors is an empty list'
+run prep-inspect --json --tensors "$N/config.json" "$N/model.safetensors.index.json"
+expect_exit 0
+[ "$(tr -d ' \n' <"$T/.out" | grep -o '"tensors":\[\]' | wc -l)" = 2 ] || complain "$(cat "$T/.out")"
+printf '\002\000\000\000\000\000\000\000{}' >"$T/none.safetensors"
+run prep-inspect --json --tensors "$T/none.safetensors"
+expect_exit 0
+tr -d ' \n' <"$T/.out" | grep -q '"tensors":\[\]' || complain "$(cat "$T/.out")"
 
 begin 'good things have no fault'
 run prep-inspect check "$N" "$SRC" "$R/run-a" "$R/run-b.obs.json" "$R/expected/keep_map-24-20.json"
@@ -251,6 +260,23 @@ run prep-inspect check "$T/stale"
 expect_exit 1
 expect_stdout_like '^EXPERT_COUNT '
 expect_stdout_like '^KEEP_MAP_COUNT keep_map.json: n_routed_experts is 24, config.json says 20$'
+
+begin 'a broken index is a fault, and does not hide the others'
+cp -r "$N" "$T/both"
+chmod -R u+w "$T/both"
+rm "$T/both/model.safetensors.index.json"
+sed 's/"n_routed_experts": 16/"n_routed_experts": 15/' "$N/config.json" >"$T/both/config.json"
+run prep-inspect check "$T/both"
+expect_exit 1
+expect_stdout_like '^NO_INDEX model.safetensors.index.json: '
+expect_stdout_like '^EXPERT_COUNT '
+printf '{"weight_map": []}' >"$T/both/model.safetensors.index.json"
+run prep-inspect check "$T/both"
+expect_exit 1
+expect_stdout_like '^INDEX_TYPE model.safetensors.index.json: '
+expect_stdout_like '^EXPERT_COUNT '
+run prep-inspect "$T/both"
+expect_exit 65
 
 begin 'files that changed or went since the run are found by name and size'
 copy side

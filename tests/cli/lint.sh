@@ -142,6 +142,20 @@ expect_stdout_like '^NO_INDEX: 1 mended: the index made from the shards$'
 run prep-inspect diff --read-data "$N" "$T/indexed"
 expect_exit 0
 
+begin 'a broken index hides no other fault, and both are mended in one go'
+copy "$N" both
+head -c 1000 "$N/model.safetensors.index.json" >"$T/both/model.safetensors.index.json"
+edit "$T/both/config.json" 's/"n_routed_experts": 16/"n_routed_experts": 15/'
+run prep-inspect lint "$T/both"
+expect_exit 1
+expect_stdout_like '^INDEX_JSON .* model.safetensors.index.json: '
+expect_stdout_like '^EXPERT_COUNT '
+run prep-inspect repair "$T/both" "$T/whole"
+expect_exit 0
+expect_stdout_like '^EXPERT_COUNT: '
+run prep-inspect diff --read-data "$N" "$T/whole"
+expect_exit 0
+
 begin 'the total size is corrected, everything else stays'
 copy "$N" size
 edit "$T/size/model.safetensors.index.json" 's/"total_size": [0-9]*/"total_size": 1/'

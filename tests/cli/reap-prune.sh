@@ -151,6 +151,33 @@ run reap-prune $SRC -q $OBS --keep 24 $SMALL --assemble "$T/half"
 expect_exit 66
 expect_stderr_like 'part 1 of 2'
 
+begin 'unequal gate and up scales are said, and mended when asked'
+CT=$DATA/nvfp4/tiny_glm/autoround_0.12.2_unequal_gate_up
+ALL=$T/all.json
+printf '{"1": [0, 1, 2, 3, 4, 5, 6, 7], "2": [0, 1, 2, 3, 4, 5, 6, 7]}\n' >"$ALL"
+run reap-prune "$CT" --keep-map "$ALL" "$T/unequal"
+expect_exit 0
+expect_stderr_like 'GATE_UP_SCALE: 16 of 1[0-9] pairs .* --fix-gate-up-scale'
+run prep-inspect lint --engine vllm "$T/unequal"
+expect_stdout_like '^GATE_UP_SCALE '
+run reap-prune "$CT" --keep-map "$ALL" --fix-gate-up-scale -j1 "$T/equal"
+expect_exit 0
+if grep -q GATE_UP_SCALE "$T/.err"; then complain 'said, though mended'; fi
+run prep-inspect lint --engine vllm "$T/equal"
+if grep -q GATE_UP_SCALE "$T/.out"; then complain 'still unequal'; fi
+run reap-prune "$CT" --keep-map "$ALL" --fix-gate-up-scale -j7 --mem 64M "$T/equal7"
+expect_exit 0
+expect_same "$T/equal" "$T/equal7"
+
+begin 'a centered bias is in the manifest, and in no other tensor'
+run reap-prune "$SRC" -q $OBS --keep 24 --center-bias "$T/centered"
+expect_exit 0
+if ! grep -q '"center_bias": {' "$T/centered/prep-manifest.json"; then complain 'not in the manifest'; fi
+run prep-inspect diff --read-data "$T/big" "$T/centered"
+expect_exit 1
+expect_stdout_like 'e_score_correction_bias'
+if grep '^BYTES' "$T/.out" | grep -qv e_score_correction_bias; then complain 'a weight differs'; fi
+
 begin 'refuses a budget under the floor and prints the floor'
 run reap-prune $SRC -q $OBS --keep 24 --mem 1000 "$T/no"
 expect_exit 64

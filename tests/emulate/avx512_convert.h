@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * avx512_convert.h - AVX-512 conversions that SIMDe 0.7.4 lacks, lane by lane.
+ * avx512_convert.h - AVX-512 conversions and scalings that SIMDe 0.7.4 lacks or has wrong, lane by
+ * lane. (Its scalef multiplies by exp2, which underflows before the product does.)
  *
  * Each does what Intel's manual says of its instruction, under the default rounding mode.
  *
@@ -107,6 +108,33 @@ static inline __m256 emulated_mm512_cvt_truncate_pd_ps(__m512d a)
     return r.ys;
 }
 
+/* NaN and infinite scales are left to a plain product: nothing here scales by them. */
+static inline __m512 emulated_mm512_scalef_ps(__m512 a, __m512 b)
+{
+    union emulated u, n;
+    u.zs = a;
+    n.zs = b;
+    for (int i = 0; i < 16; i++)
+        u.f32[i] = isfinite(n.f32[i]) ? scalbnf(u.f32[i], (int)floorf(n.f32[i]))
+                                      : u.f32[i] * exp2f(n.f32[i]);
+    return u.zs;
+}
+
+static inline __m512d emulated_mm512_scalef_pd(__m512d a, __m512d b)
+{
+    union emulated u, n;
+    u.zd = a;
+    n.zd = b;
+    for (int i = 0; i < 8; i++)
+        u.f64[i] =
+            isfinite(n.f64[i]) ? scalbn(u.f64[i], (int)floor(n.f64[i])) : u.f64[i] * exp2(n.f64[i]);
+    return u.zd;
+}
+
+#undef _mm512_scalef_ps
+#undef _mm512_scalef_pd
+#define _mm512_scalef_ps emulated_mm512_scalef_ps
+#define _mm512_scalef_pd emulated_mm512_scalef_pd
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_cvtepu16_epi32
 #undef _mm512_cvtepi32_epi8

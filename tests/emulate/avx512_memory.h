@@ -88,6 +88,7 @@ static inline void emulated_mm512_mask_storeu_ps(void *p, __mmask16 k, __m512 a)
 #undef _mm256_maskz_loadu_epi16
 #undef _mm512_maskz_loadu_epi8
 #undef _mm512_maskz_loadu_epi32
+#undef _mm256_maskz_loadu_ps
 #undef _mm512_maskz_loadu_ps
 #undef _mm_mask_storeu_epi32
 #undef _mm256_mask_storeu_epi16
@@ -97,6 +98,7 @@ static inline void emulated_mm512_mask_storeu_ps(void *p, __mmask16 k, __m512 a)
 #define _mm256_maskz_loadu_epi16(k, p) (emulated_load((__mmask16)(k), p, 2).y)
 #define _mm512_maskz_loadu_epi8(k, p) (emulated_load((__mmask64)(k), p, 1).z)
 #define _mm512_maskz_loadu_epi32(k, p) (emulated_load((__mmask16)(k), p, 4).z)
+#define _mm256_maskz_loadu_ps(k, p) (emulated_load((__mmask8)(k), p, 4).ys)
 #define _mm512_maskz_loadu_ps(k, p) (emulated_load((__mmask16)(k), p, 4).zs)
 #define _mm_mask_storeu_epi32 emulated_mm_mask_storeu_epi32
 #define _mm256_mask_storeu_epi16 emulated_mm256_mask_storeu_epi16

@@ -20,6 +20,7 @@
 #include "tests/emulate/avx512_compare.h"
 #include "tests/emulate/avx512_convert.h"
 #include "tests/emulate/avx512_memory.h"
+#include "tests/emulate/avx512_shift.h"
 
 /* Our own headers ask for it; SIMDe's have already seen that it was not there. */
 #ifndef __AVX512F__

@@ -2,9 +2,9 @@
 /*
  * fault_alloc.h - make the n-th allocation fail.
  *
- * Only programs linked with -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc (tests/faults) hold
- * this. It sees what our own objects allocate, and cJSON through its hooks; the C library and
- * other shared libraries allocate unseen.
+ * Only programs linked with -Wl,--wrap= of malloc, calloc, realloc, aligned_alloc and mmap
+ * (tests/faults) hold this. It sees what our own objects allocate, and cJSON through its hooks; the
+ * C library and other shared libraries allocate unseen.
  *
  * Units      n counts from 1, from the call of fault_alloc_at()
  * Threads    any; allocations are counted in the order in which they happen
