@@ -29,6 +29,19 @@ PKGS     := libarchive libcjson libxxhash libcrypto zlib libpcre2-8
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 
+# MPI between processes: auto takes it where it is found, 0 never, 1 or fails.
+MPI      ?= auto
+ifneq ($(MPI),0)
+MPI_BY   := $(shell for p in ompi-c mpich mpi-c; do pkg-config --exists $$p && echo $$p && exit; done; \
+              mpicc --showme:version >/dev/null 2>&1 && echo mpicc)
+endif
+ifeq ($(MPI)$(MPI_BY),1)
+$(error MPI=1, but neither pkg-config nor mpicc knows an MPI; libopenmpi-dev has one)
+endif
+mpi_ask   = $(if $(filter mpicc,$(MPI_BY)),$(shell mpicc --showme:$(1)),$(shell pkg-config --$(2) $(MPI_BY)))
+MPI_CFLAGS = $(eval MPI_CFLAGS := $(patsubst -I%,-isystem%,$(call mpi_ask,compile,cflags)))$(MPI_CFLAGS)
+MPI_LIBS   = $(eval MPI_LIBS := $(if $(MPI_BY),$(call mpi_ask,link,libs)))$(MPI_LIBS)
+
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wformat=2 $(if $(WERROR),-Werror)
 OPT  ?= -O2 -g
@@ -37,14 +50,15 @@ CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -DPREP_VERSION='"$(VERSION)"' -I. $(OPT) -
         -ffp-contract=off -fno-omit-frame-pointer $(WARN) $(PKG_CFLAGS) \
         $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(CFLAGS)
 LDFLAGS_ALL = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
-LIBS = $(PKG_LIBS) -lm -lpthread
+LIBS = $(PKG_LIBS) -lm -lpthread -Wl,--push-state,--as-needed $(MPI_LIBS) -Wl,--pop-state
 WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=mmap
 
 sources   = $(sort $(wildcard $(1)))
 objects   = $(patsubst %.c,$B/%.o,$(1))
 programs  = $(patsubst %.c,$B/%,$(call sources,$(1)))
 
-LIB_OBJ  := $(call objects,$(call sources,libprep/*/*.c kernels/*.c kernels/*/*.c))
+LIB_OBJ  := $(call objects,$(filter-out %/ranks_$(if $(MPI_BY),alone,mpi).c,$(call sources,libprep/*/*.c \
+            kernels/*.c kernels/*/*.c)))
 CLI_OBJ  := $(call objects,$(call sources,tools/cli*.c))
 TOOLS    := $(patsubst tools/%.c,$B/bin/%,$(filter-out tools/cli%,$(call sources,tools/*.c)))
 SUPPORT_OBJ := $(call objects,$(filter-out %/fault_alloc.c,$(call sources,tests/support/*.c)))
@@ -61,10 +75,13 @@ REPLAY   := $(FUZZ:%=$B/tests/fuzz/replay_%)
 CLI      := $(filter-out %/lib.sh,$(call sources,tests/cli/*.sh))
 REHEARSAL := $(call sources,tests/rehearsal/*.sh)
 FULL_SHAPE := $(call programs,tests/rehearsal/*.c)
+MPI_TESTS := $(call programs,tests/mpi/*.c)
+MPI_SH   := $(filter-out %/mpirun.sh,$(call sources,tests/mpi/*.sh))
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_verify tests/unit/test_pack \
-              tests/unit/test_product
+TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_strands \
+        tests/unit/test_exec_memory tests/unit/test_verify tests/unit/test_pack tests/unit/test_synth \
+        tests/unit/test_product
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
@@ -87,11 +104,19 @@ $B/%.o: %.c
 	$(call say,CC    $<)
 	$Q$(CC) $(CFLAGS_ALL) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
+$B/libprep/base/ranks_mpi.o: ISA_FLAGS = $(MPI_CFLAGS)
+
+# The archive is made anew when another transport goes into it: the file changes only then.
+.PHONY: always
+$B/.transport: always
+	@mkdir -p $(@D)
+	@echo $(or $(MPI_BY),none) | cmp -s - $@ || echo $(or $(MPI_BY),none) >$@
+
 define archive
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(call say,AR    $@)
-	$Qar rcs $@ $^
+	$Qar rcs $@ $(filter %.o,$^)
 endef
 
 define link
@@ -100,7 +125,7 @@ define link
 	$Q$(CC) $(LDFLAGS_ALL) $(1) $^ $(LIBS) $(2) -o $@
 endef
 
-$B/libprep.a: $(LIB_OBJ)
+$B/libprep.a: $(LIB_OBJ) $B/.transport
 	$(archive)
 
 $B/libcli.a: $(CLI_OBJ)
@@ -129,7 +154,7 @@ EMULATED_OBJ := $(patsubst %.c,$B/emulated/%.o,$(call sources,kernels/*/*_avx512
 $B/emulated/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC    $< (emulated))
-	$Q$(CC) $(CFLAGS_ALL) -isystem tests/emulate -mavx2 -mfma -mf16c -Wno-psabi -MD -MP -c $< -o $@
+	$Q$(CC) $(CFLAGS_ALL) -Og -g0 -isystem tests/emulate -mavx2 -mfma -mf16c -Wno-psabi -MD -MP -c $< -o $@
 
 $B/tests/emulate/%: $B/tests/kernels/%.o $(EMULATED_OBJ) $B/libsupport.a $B/libcli.a $B/libprep.a
 	$(call link,,-lcmocka)
@@ -149,7 +174,7 @@ data: $B/tests/tools/unpack ## unpack the test data into build/data
 	@$< tests/data/SHA256SUMS $(DATA)
 
 # A job is one line for tests/run.sh: a label, then a command.
-V_ENV := PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin PREP_TEST_TOOLS=$B/tests/tools
+V_ENV := OMP_WAIT_POLICY=passive PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin PREP_TEST_TOOLS=$B/tests/tools
 short  = $(notdir $B)/$(notdir $(patsubst %/,%,$(dir $(1))))/$(basename $(notdir $(1)))
 c_job  = '$(call short,$(1)) $(V_ENV) $(1)'
 sh_job = '$(call short,$(1)) $(V_ENV) sh $(1)'
@@ -163,6 +188,8 @@ run    = @printf '%s\n' $(1) | V=$V sh tests/run.sh
 has_simde := $(wildcard /usr/include/simde/x86/avx512.h)
 has_avx512 = $(shell grep -cm 1 avx512vl /proc/cpuinfo)
 no_simde  := 'emulate echo skip emulate libsimde-dev is not installed'
+no_mpi    := 'mpi echo skip mpi built without MPI, libopenmpi-dev is not installed'
+MPI_JOBS  = $(if $(MPI_BY),$(call sh_jobs,$(MPI_SH)),$(no_mpi))
 EMULATE_JOBS = $(if $(has_simde),$(call c_jobs,$(EMULATED)),$(no_simde))
 # `make test` emulates only what the machine does not have.
 EMULATE_HERE = $(if $(SAN),,$(if $(filter 0,$(has_avx512)),1))
@@ -170,12 +197,12 @@ EMULATE_HERE = $(if $(SAN),,$(if $(filter 0,$(has_avx512)),1))
 VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
         $(UNIT) $(KERNELS) $(GOLDEN) $(FAULTS)) $(if $(EMULATE_HERE),$(EMULATE_JOBS)) \
         $(replay_jobs) $(call sh_jobs,$(CLI) \
-        $(if $(SAN),,$(REHEARSAL))))
+        $(if $(SAN),,$(REHEARSAL))) $(if $(SAN),,$(MPI_JOBS)))
 
 .PHONY: tests-build jobs
 tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(HELPERS) $(UNIT) $(KERNELS) \
         $(GOLDEN) $(FAULTS) $(REPLAY) $(if $(SAN),,$(FULL_SHAPE)) \
-        $(if $(EMULATE_HERE),$(if $(has_simde),$(EMULATED))))
+        $(if $(SAN),,$(MPI_TESTS)) $(if $(EMULATE_HERE),$(if $(has_simde),$(EMULATED))))
 jobs:
 	@printf '%s\n' $(VARIANT_JOBS)
 
@@ -197,7 +224,7 @@ test: ## everything: packages, build, all tests, also under the sanitizers, lint
 	   $(MAKE) --no-print-directory -s jobs; \
 	   echo $(LINT_JOB); } | V=$V sh tests/run.sh
 
-.PHONY: unit kernels emulate golden cli faults corpus rehearsal interop lint asan tsan
+.PHONY: unit kernels emulate golden cli mpi faults corpus rehearsal interop lint asan tsan
 unit: data $(UNIT) ## unit tests
 	$(call run,$(call c_jobs,$(UNIT)))
 kernels: $(KERNELS) ## every variant of every kernel against its scalar one
@@ -208,6 +235,8 @@ golden: data $(HELPERS) $(GOLDEN) ## tests against golden data
 	$(call run,$(call c_jobs,$(GOLDEN)))
 cli: data $(TOOLS) $(HELPERS) ## the commands: exact output and exit codes
 	$(call run,$(call sh_jobs,$(CLI)))
+mpi: data $(TOOLS) $(MPI_TESTS) ## several ranks under mpirun: the bytes of one process
+	$(call run,$(MPI_JOBS))
 faults: data $(FAULTS) ## failing calls, failing memory, power loss
 	$(call run,$(call c_jobs,$(FAULTS)))
 corpus: $(REPLAY) ## inputs of the fuzzers, replayed
@@ -234,7 +263,12 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_prune.sh
 	@$(V_ENV) sh tests/bench/bench_tokenizer.sh
 	@$(V_ENV) sh tests/bench/bench_peers.sh
+	@$(V_ENV) sh tests/bench/bench_ggml.sh
 	@$(V_ENV) sh tests/bench/bench_end_to_end.sh
+
+.PHONY: quality
+quality: data $(TOOLS) $(HELPERS) ## every quantizer on nano and its hard copies, beside the peers (minutes)
+	@sh tests/quality/quality.sh $B/bin $B/tests/tools $(DATA) build/quality $(MODELS)
 
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)
@@ -275,6 +309,7 @@ config: ## what was found on this machine
 	@echo "variant    $B"
 	@for p in $(PKGS) cmocka; do \
 	  printf '%-10s %s\n' $$p "$$(pkg-config --modversion $$p 2>/dev/null || echo missing)"; done
+	@echo "mpi        $(or $(MPI_BY),missing)"
 	@mkdir -p build; if $(have_tsan); then echo "races      $(CLANG)"; else echo "races      no"; fi
 format: ## format every source file
 	clang-format -i $$(git ls-files '*.[ch]')

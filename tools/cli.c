@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/cli.h"
+#include "tools/cli_ranks.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -408,12 +409,34 @@ static void keep_standard_descriptors(void)
             return;
 }
 
+/* A fault found before --json is reached is rendered as JSON all the same. */
+static int asks_json(const struct cli_program *program, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return (program->common & CLI_HAS_JSON) != 0;
+    return 0;
+}
+
 int cli_init(struct cli *cli, const struct cli_program *program, void *options, int argc,
              char **argv)
 {
     keep_standard_descriptors();
-    const struct cli_host host = {stdout, stderr, getenv, monotonic_seconds, terminal_width()};
-    return cli_init_on(cli, program, options, argc, argv, &host);
+    struct cli_host host = {stdout, stderr, getenv, monotonic_seconds, terminal_width()};
+    struct prep_error err = PREP_ERROR_INIT;
+    struct ranks ranks;
+    if (cli_join_ranks(&ranks, program, &host, &err)) {
+        *cli = (struct cli){.program = program, .host = host, .ranks = ranks};
+        cli->common.json = asks_json(program, argc, argv);
+        const int code = cli_fail(cli, &err);
+        cli_leave_ranks(cli, code);
+        return code;
+    }
+    int rc = cli_init_on(cli, program, options, argc, argv, &host);
+    cli->ranks = ranks;
+    if (rc != CLI_RUN)
+        cli_leave_ranks(cli, rc);
+    return rc;
 }
 
 static int flushed(struct cli *cli)
@@ -435,20 +458,11 @@ static int answer(struct cli *cli)
     else if (cli->common.man)
         cli_print_man(cli->program, out);
     else if (cli->common.version)
-        fprintf(out, "%s (prep) %s\nfeatures: openmp; no cuda, no mpi\n", cli->program->name,
-                PREP_VERSION);
+        fprintf(out, "%s (prep) %s\nfeatures: openmp; no cuda, %s\n", cli->program->name,
+                PREP_VERSION, ranks_transport());
     else
         return CLI_RUN;
     return flushed(cli);
-}
-
-/* A fault found before --json is reached is rendered as JSON all the same. */
-static int asks_json(const struct cli_program *program, int argc, char **argv)
-{
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--json") == 0)
-            return (program->common & CLI_HAS_JSON) != 0;
-    return 0;
 }
 
 int cli_init_on(struct cli *cli, const struct cli_program *program, void *options, int argc,

@@ -4,12 +4,8 @@
  *
  * A tool describes itself in a const struct cli_program with one table of options; parsing,
  * --help and the man page (--help-man) come from it. stdout carries results only; messages and
- * progress go to stderr. A tool is
- *
- *     static int run(struct cli *cli, const void *options, struct report *report,
- *                    struct prep_error *err);
- *
- * and a main() of two lines: its options with their defaults, and
+ * progress go to stderr. A tool is a cli_run_fn and a main() of two lines: its options with their
+ * defaults, and
  *
  *     return cli_main(&program, &options, run, argc, argv);
  *
@@ -29,6 +25,7 @@
 #include "libprep/base/arena.h"
 #include "libprep/base/error.h"
 #include "libprep/base/progress.h"
+#include "libprep/base/ranks.h"
 #include "libprep/base/report.h"
 
 #ifdef __cplusplus
@@ -129,6 +126,7 @@ struct cli {
     struct cli_host host;
     struct cli_meter meter;
     int n_listed; /* items of all lists so far */
+    struct ranks ranks;
     struct arena arena;
 };
 
@@ -142,7 +140,8 @@ int cli_init_on(struct cli *cli, const struct cli_program *program, void *option
                 char **argv, const struct cli_host *host);
 void cli_fini(struct cli *cli);
 
-/* The work of a tool: 0, or -1 with err set. What it prints goes to cli->host.out. */
+/* The work of a tool: 0, or -1 with err set. What it prints goes to cli->host.out, which is silent
+ * on every rank but the first. */
 typedef int (*cli_run_fn)(struct cli *cli, const void *options, struct report *report,
                           struct prep_error *err);
 

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include "tools/cli.h"
+#include "tools/cli_ranks.h"
 
 /* Seconds between two drawings of the live line, and between two plain lines. */
 #define LIVE_PERIOD 0.1
@@ -262,10 +263,16 @@ int cli_main(const struct cli_program *program, void *options, cli_run_fn run, i
     struct report report;
     struct prep_error err = PREP_ERROR_INIT;
     report_init(&report);
-    if (run(&cli, options, &report, &err) && err.code == PREP_OK)
+    rc = run(&cli, options, &report, &err);
+    if (rc && err.code == PREP_OK)
         prep_fail(&err, PREP_EBUG, "failed without saying why");
+    if (rc && !cli.ranks.failed)
+        ranks_raise(&cli.ranks);
+    if (ranks_agree(&cli.ranks, rc, &err) && err.code == PREP_OK)
+        prep_fail(&err, PREP_EBUG, "a rank failed without saying why");
     rc = cli_finish(&cli, &report, &err);
     report_fini(&report);
+    cli_leave_ranks(&cli, rc);
     cli_fini(&cli);
     return rc;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/cli_plan.h"
 
+#include "tools/cli_ranks.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -15,7 +17,7 @@ static void plan_facts(const struct plan *plan, const struct exec_result *result
     cJSON_AddStringToObject(f, "key_sha256", plan->key_sha256);
 }
 
-static void run_facts(const struct exec_result *result, struct report *report)
+static void run_facts(const struct exec_result *result, int n_ranks, struct report *report)
 {
     cJSON *f = cJSON_AddObjectToObject(report->facts, "run");
     report_u64(f, "written_bytes", result->written_bytes);
@@ -25,6 +27,8 @@ static void run_facts(const struct exec_result *result, struct report *report)
     report_u64(f, "peak_memory_bytes", result->peak_bytes);
     cJSON_AddBoolToObject(f, "resumed", result->resumed);
     cJSON_AddBoolToObject(f, "finished", result->finished);
+    if (n_ranks > 1)
+        report_u64(f, "ranks", (uint64_t)n_ranks);
 }
 
 static void show_plan(struct cli *cli, const struct plan *plan, const struct exec_result *result)
@@ -86,10 +90,11 @@ int cli_run_plan(struct cli *cli, const struct plan *plan, const struct cli_plan
         return report_ok(report, err);
     }
     opt.stop = cli_catch_signals();
-    if (plan_execute(plan, &opt, &result, err))
+    if (cli->ranks.size > 1 ? cli_execute_ranks(cli, plan, &opt, &result, err)
+                            : plan_execute(plan, &opt, &result, err))
         return -1;
     plan_facts(plan, &result, report);
-    run_facts(&result, report);
+    run_facts(&result, cli->ranks.size, report);
     if (!c->json)
         show_result(cli, plan, dir, &result);
     return report_ok(report, err);

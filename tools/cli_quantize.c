@@ -29,6 +29,7 @@ int cli_quantize_fill(struct cli *cli, const struct cli_quantize_options *o,
     job->keep_map = o->keep_map;
     job->modules = o->modules;
     job->mtp = (enum quant_mtp)o->mtp;
+    job->repack = o->repack;
     if (isa_parse(&job->isa, o->isa))
         return prep_fail(err, PREP_EUSAGE, "--isa %s: want auto, scalar, avx2 or avx512", o->isa);
     if (job->isa > cpu_isa())

@@ -19,18 +19,20 @@ extern "C" {
 struct cli_quantize_options {
     const char *keep_map, *modules, *isa;
     struct cli_list include, exclude;
-    int mtp, list;
+    int mtp, list, repack;
 };
 
-#define CLI_QUANTIZE_OPTIONS(type, member)                                                         \
-    {"keep-map",                                                                                   \
-     0,                                                                                            \
-     CLI_TEXT,                                                                                     \
-     "FILE",                                                                                       \
-     "prune by this keep-map in the same pass",                                                    \
-     offsetof(type, member.keep_map),                                                              \
-     0,                                                                                            \
-     0},                                                                                           \
+/* The rows of both tools; what their presets and sources are, each says for itself. */
+#define CLI_QUANTIZE_OPTIONS(type, member, modules_help, repack_help)                              \
+    {"modules", 'm', CLI_TEXT, "PRESET", modules_help, offsetof(type, member.modules), 0, 0},      \
+        {"keep-map",                                                                               \
+         0,                                                                                        \
+         CLI_TEXT,                                                                                 \
+         "FILE",                                                                                   \
+         "prune by this keep-map in the same pass",                                                \
+         offsetof(type, member.keep_map),                                                          \
+         0,                                                                                        \
+         0},                                                                                       \
         {"include",                                                                                \
          0,                                                                                        \
          CLI_LIST,                                                                                 \
@@ -63,6 +65,7 @@ struct cli_quantize_options {
          offsetof(type, member.list),                                                              \
          0,                                                                                        \
          0},                                                                                       \
+        {"repack", 0, CLI_FLAG, NULL, repack_help, offsetof(type, member.repack), 0, 0},           \
     {                                                                                              \
         "isa", 0, CLI_TEXT, "NAME",                                                                \
             "fastest instructions to use: auto, scalar, avx2, avx512; same bytes with each",       \

@@ -3,7 +3,7 @@
 
 struct options {
     struct cli_quantize_options quantize;
-    int method, scales, repack;
+    int method, scales;
     int64_t group_size;
     struct cli_plan_options plan;
 };
@@ -13,16 +13,14 @@ struct options {
 static const struct cli_option table[] = {
     {"method", 0, CLI_CHOICE, "rtn", "rtn rounds to nearest and needs no calibration", AT(method),
      0, 0},
-    {"modules", 'm', CLI_TEXT, "PRESET",
-     "portable (default; what engines load), linears (as published cards), experts, llama, all",
-     AT(quantize.modules), 0, 0},
-    CLI_QUANTIZE_OPTIONS(struct options, quantize),
+    CLI_QUANTIZE_OPTIONS(
+        struct options, quantize,
+        "portable (default; what engines load), linears (as published cards), experts, llama, all",
+        "SOURCE is pack-quantized W4A16: store its codes exactly"),
     {"group-size", 'g', CLI_INT, "N", "inputs per scale: 32, 64 or 128 (default)", AT(group_size),
      32, 128},
     {"scales", 0, CLI_CHOICE, "signed|classic",
      "signed uses all 16 codes; classic is the GPTQ rule", AT(scales), 0, 0},
-    {"repack", 0, CLI_FLAG, NULL, "SOURCE is pack-quantized W4A16: store its codes exactly",
-     AT(repack), 0, 0},
     CLI_PLAN_OPTIONS(struct options, plan),
 };
 
@@ -51,7 +49,6 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
     const struct options *o = options;
     struct quantize_job job = {
         .layout = QUANT_GPTQ,
-        .repack = o->repack,
         .scales = o->scales ? "classic" : "signed",
         .group_size = (uint64_t)o->group_size,
         .shard_bytes = o->plan.shard_bytes,

@@ -5,7 +5,7 @@ struct options {
     struct cli_quantize_options quantize;
     struct cli_list amax;
     const char *importance;
-    int layout, share, scales, per_expert, mix_semantics, repack;
+    int layout, share, scales, per_expert, mix_semantics;
     int64_t min_tokens;
     double assume_amax;
     struct cli_plan_options plan;
@@ -18,9 +18,9 @@ static const char *const scales[] = {"auto", "max", "minmax", "rtn", "sweep", "f
 static const struct cli_option table[] = {
     {"layout", 0, CLI_CHOICE, "modelopt|compressed-tensors", "names and configs of the output",
      AT(layout), 0, 0},
-    {"modules", 'm', CLI_TEXT, "PRESET", "experts (default), linears, portable, llama or all",
-     AT(quantize.modules), 0, 0},
-    CLI_QUANTIZE_OPTIONS(struct options, quantize),
+    CLI_QUANTIZE_OPTIONS(struct options, quantize,
+                         "experts (default), linears, portable, llama or all",
+                         "SOURCE is NVFP4 in the other layout: store its codes exactly"),
     {"share", 0, CLI_CHOICE, "fused|same-input",
      "linears with one global scale: what engines fuse, or all that read one tensor", AT(share), 0,
      0},
@@ -39,8 +39,6 @@ static const struct cli_option table[] = {
      AT(assume_amax), 0, 0},
     {"allow-mixed-gates", 0, CLI_FLAG, NULL, "merge maxima of runs that routed tokens differently",
      AT(mix_semantics), 0, 0},
-    {"repack", 0, CLI_FLAG, NULL, "SOURCE is NVFP4 in the other layout: store its codes exactly",
-     AT(repack), 0, 0},
     CLI_PLAN_OPTIONS(struct options, plan),
 };
 
@@ -73,7 +71,6 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
     const struct options *o = options;
     struct quantize_job job = {
         .layout = o->layout ? QUANT_COMPRESSED_TENSORS : QUANT_MODELOPT,
-        .repack = o->repack,
         .same_input = o->share,
         .scales = scales[o->scales],
         .group_size = 16,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "libprep/base/table.h"
+#include "libprep/prune/block_list.h"
 
 const char *const quantization_files[] = {"hf_quant_config.json", "quantize_config.json",
                                           "quantization_config.json", NULL};
@@ -245,6 +246,9 @@ static int edit_quantization(struct json_patch *p, uint32_t object,
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (edit_list(p, member(d, object, lists[i].key), lists[i].syntax, modules, expand, err))
             return prep_note(err, "%s: %s", d->name, lists[i].key);
+    if (edit_block_list(p, member(d, object, "modules_in_block_to_quantize"), modules->renumber,
+                        err))
+        return prep_note(err, "%s", d->name);
     uint32_t groups = member(d, object, "config_groups");
     if (groups == JSON_NONE || json_type(d, groups) != JSON_OBJECT)
         return 0;

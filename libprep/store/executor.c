@@ -12,14 +12,8 @@
 
 #include "libprep/base/parallel.h"
 #include "libprep/store/exec_engine.h"
+#include "libprep/store/exec_run.h"
 #include "libprep/store/manifest.h"
-
-enum { NAME_BYTES = 64 };
-
-static int is_part(const struct exec_options *opt)
-{
-    return opt->n_parts > 0 && !opt->assemble;
-}
 
 /* ---- the output folder, before anything is written ---- */
 
@@ -85,7 +79,7 @@ static int missing_bytes(const struct plan *plan, const struct exec_options *opt
         char path[EXEC_PATH_BYTES];
         struct io_stat st;
         uint64_t have = 0;
-        if (is_part(opt) &&
+        if (exec_is_part(opt) &&
             (f->stage > PLAN_SIDECAR || i % (size_t)opt->n_parts != (size_t)opt->part))
             continue;
         for (int k = 0; k < 2; k++) {
@@ -162,7 +156,7 @@ static int check_folder(const struct plan *plan, const struct exec_options *opt,
 int plan_check(const struct plan *plan, const struct exec_options *opt, struct exec_result *result,
                struct prep_error *err)
 {
-    result->floor_bytes = engine_floor(plan->floor_bytes);
+    result->floor_bytes = engine_floor(plan);
     uint64_t mem = opt->mem ? opt->mem : UINT64_C(4) << 30;
     if (mem < result->floor_bytes)
         return prep_fail(err, PREP_EUSAGE,
@@ -179,19 +173,6 @@ int plan_check(const struct plan *plan, const struct exec_options *opt, struct e
 
 /* ---- locks and state ---- */
 
-struct run {
-    const struct plan *plan;
-    struct exec_options opt; /* defaults filled in */
-    char state[EXEC_PATH_BYTES];
-    char journal_name[NAME_BYTES];
-    int lock, part_lock;
-    struct journal journal;
-    struct journal_sizes sizes;
-    uint32_t *queue;
-    size_t n_queue;
-    struct arena arena;
-};
-
 /* The name of a new folder or file in `folder` survives a power loss. */
 static int sync_folder(const struct io *io, const char *folder, struct prep_error *err)
 {
@@ -207,7 +188,7 @@ static int make_folder(const struct io *io, const char *path, struct prep_error 
     return 0;
 }
 
-static int take_lock(struct run *r, const char *name, int exclusive, int *fd,
+static int take_lock(struct exec_run *r, const char *name, int exclusive, int *fd,
                      struct prep_error *err)
 {
     char path[EXEC_PATH_BYTES];
@@ -224,11 +205,6 @@ static int take_lock(struct run *r, const char *name, int exclusive, int *fd,
     return sys < 0 ? io_fail_create(err, -sys, path, "lock") : 0;
 }
 
-static void part_name(char buf[NAME_BYTES], int part, int n_parts, const char *what)
-{
-    snprintf(buf, NAME_BYTES, "part-%d-of-%d.%s", part, n_parts, what);
-}
-
 static int is_planned(const struct plan *plan, const char *name)
 {
     for (size_t i = 0; i < plan->n_files; i++)
@@ -238,7 +214,7 @@ static int is_planned(const struct plan *plan, const char *name)
 }
 
 /* What the old output wrote and the new one does not: a stale index would be read before it. */
-static int remove_stale(struct run *r, const char *manifest, struct prep_error *err)
+static int remove_stale(struct exec_run *r, const char *manifest, struct prep_error *err)
 {
     const struct io *io = r->opt.io;
     struct manifest m = {0};
@@ -263,7 +239,7 @@ static int remove_stale(struct run *r, const char *manifest, struct prep_error *
 }
 
 /* --force on a finished output: take away the mark of completeness before touching a byte. */
-static int unfinish(struct run *r, struct prep_error *err)
+static int unfinish(struct exec_run *r, struct prep_error *err)
 {
     char path[EXEC_PATH_BYTES];
     const struct io *io = r->opt.io;
@@ -283,23 +259,23 @@ static int unfinish(struct run *r, struct prep_error *err)
     return 0;
 }
 
-static int lock_state(struct run *r, struct prep_error *err)
+static int lock_state(struct exec_run *r, struct prep_error *err)
 {
-    char lock_name[NAME_BYTES];
+    char lock_name[EXEC_NAME_BYTES];
     const struct exec_options *opt = &r->opt;
     if (exec_path(r->state, sizeof r->state, opt->dir, EXEC_STATE_DIR, "", err) ||
         make_folder(opt->io, opt->dir, err) || make_folder(opt->io, r->state, err) ||
-        take_lock(r, "lock", !is_part(opt), &r->lock, err))
+        take_lock(r, "lock", !exec_is_part(opt), &r->lock, err))
         return -1;
     snprintf(r->journal_name, sizeof r->journal_name, "journal");
-    if (!is_part(opt))
+    if (!exec_is_part(opt))
         return 0;
-    part_name(r->journal_name, opt->part, opt->n_parts, "journal");
-    part_name(lock_name, opt->part, opt->n_parts, "lock");
+    exec_part_name(r->journal_name, opt->part, opt->n_parts, "journal");
+    exec_part_name(lock_name, opt->part, opt->n_parts, "lock");
     return take_lock(r, lock_name, 1, &r->part_lock, err);
 }
 
-static int open_state(struct run *r, struct prep_error *err)
+static int open_state(struct exec_run *r, struct prep_error *err)
 {
     char path[EXEC_PATH_BYTES], parent[EXEC_PATH_BYTES];
     const struct io *io = r->opt.io;
@@ -308,88 +284,14 @@ static int open_state(struct run *r, struct prep_error *err)
         return -1;
     /* Before any other file appears: what is found there later must be known as ours. */
     return sync_folder(io, r->state, err) || sync_folder(io, r->opt.dir, err) ||
-                   sync_folder(io, parent_folder(&r->opt, parent, sizeof parent), err)
+                   sync_folder(io, parent_folder(&r->opt, parent, sizeof parent), err) ||
+                   (!r->opt.fresh && !r->opt.assemble && exec_adopt_others(r, err))
                ? -1
                : 0;
 }
 
-/* How many parts there are stands in their journals' names. */
-static int count_parts(struct run *r, struct prep_error *err)
-{
-    char **names;
-    size_t n;
-    int found = 0;
-    if (io_list_sorted(r->opt.io, r->state, &r->arena, &names, &n, err))
-        return -1;
-    for (size_t i = 0; i < n; i++) {
-        int part, n_parts, end = 0;
-        if (sscanf(names[i], "part-%9d-of-%9d.journal%n", &part, &n_parts, &end) != 2 || end == 0 ||
-            names[i][end] || part < 0 || part >= n_parts)
-            continue;
-        if (found && n_parts != found)
-            return prep_fail_tag(err, PREP_EDATA, "PART_INCOMPLETE",
-                                 "%s: holds parts of %d and of %d; --fresh starts over", r->state,
-                                 found, n_parts);
-        found = n_parts;
-    }
-    if (!found)
-        return prep_fail_tag(err, PREP_ENOINPUT, "PART_INCOMPLETE",
-                             "%s: no part has run; give --part i/n for every i first", r->opt.dir);
-    r->opt.n_parts = found;
-    return 0;
-}
-
-static int read_part(struct run *r, int part, struct journal *j, struct prep_error *err)
-{
-    char name[NAME_BYTES], path[EXEC_PATH_BYTES];
-    part_name(name, part, r->opt.n_parts, "journal");
-    if (exec_path(path, sizeof path, r->state, name, "", err))
-        return -1;
-    if (journal_read(j, r->opt.io, path, r->plan->key, &r->sizes, err))
-        return prep_note(err, "part %d of %d", part, r->opt.n_parts);
-    return 0;
-}
-
-/* All parts must be there and of this plan before a journal of our own claims the folder. */
-static int check_parts(struct run *r, struct prep_error *err)
-{
-    if (count_parts(r, err))
-        return -1;
-    for (int part = 0; part < r->opt.n_parts; part++) {
-        struct journal j = {0};
-        int rc = read_part(r, part, &j, err);
-        journal_close(&j);
-        if (rc)
-            return -1;
-    }
-    return 0;
-}
-
-/* Take over what part i says of its files; every one of them must be whole. */
-static int adopt_part(struct run *r, int part, struct prep_error *err)
-{
-    struct journal j = {0};
-    int rc = read_part(r, part, &j, err);
-    for (size_t i = (size_t)part; i < r->plan->n_files && !rc; i += (size_t)r->opt.n_parts) {
-        const struct plan_file *f = &r->plan->files[i];
-        if (f->stage > PLAN_SIDECAR)
-            break;
-        if (!j.files[i].complete)
-            rc = prep_fail_tag(err, PREP_EDATA, "PART_INCOMPLETE",
-                               "part %d of %d: %s is not finished; run that part again", part,
-                               r->opt.n_parts, f->name);
-        r->journal.files[i] = j.files[i];
-        memcpy(r->journal.tensors + f->first_tensor, j.tensors + f->first_tensor,
-               f->n_tensors * sizeof *j.tensors);
-    }
-    if (!rc)
-        journal_adopt_notes(&r->journal, &j);
-    journal_close(&j);
-    return rc;
-}
-
 /* What is left to do, after looking at what is really there. */
-static int make_queue(struct run *r, uint64_t *done_bytes, struct prep_error *err)
+static int make_queue(struct exec_run *r, uint64_t *done_bytes, struct prep_error *err)
 {
     const struct exec_options *opt = &r->opt;
     r->queue = arena_calloc(&r->arena, r->plan->n_files, sizeof *r->queue, err);
@@ -397,10 +299,15 @@ static int make_queue(struct run *r, uint64_t *done_bytes, struct prep_error *er
         return -1;
     for (size_t i = 0; i < r->plan->n_files; i++) {
         const struct plan_file *f = &r->plan->files[i];
-        if (is_part(opt) &&
-            (f->stage > PLAN_SIDECAR || i % (size_t)opt->n_parts != (size_t)opt->part))
+        if (!exec_is_mine(r, i))
             continue;
+        const int was_complete = r->journal.files[i].complete;
         if (engine_verify_durable(r->plan, opt, &r->journal, (uint32_t)i, err))
+            return -1;
+        /* Gone: said before a new partial file of the same size is there. */
+        if (was_complete && !r->journal.files[i].complete &&
+            journal_add_extent(&r->journal, (uint32_t)i, &r->journal.files[i], f->first_tensor, 0,
+                               err))
             return -1;
         if (r->journal.files[i].complete) {
             *done_bytes += f->bytes;
@@ -421,7 +328,7 @@ static int make_queue(struct run *r, uint64_t *done_bytes, struct prep_error *er
  * The output is complete: the journals and locks have done their work. The journal goes last, so
  * that a run killed here can still be told from another plan's.
  */
-static int remove_state(struct run *r, struct prep_error *err)
+static int remove_state(struct exec_run *r, struct prep_error *err)
 {
     const struct io *io = r->opt.io;
     char **names;
@@ -441,7 +348,7 @@ static int remove_state(struct run *r, struct prep_error *err)
 }
 
 /* 1: an earlier run had finished all but the tidying, which is done now; 0: not so. */
-static int tidy_finished(struct run *r, struct prep_error *err)
+static int tidy_finished(struct exec_run *r, struct prep_error *err)
 {
     char manifest[EXEC_PATH_BYTES], path[EXEC_PATH_BYTES];
     struct io_stat st;
@@ -461,7 +368,7 @@ static int tidy_finished(struct run *r, struct prep_error *err)
 
 /* ---- the run ---- */
 
-static int run_engine(struct run *r, struct exec_result *result, struct prep_error *err)
+static int run_engine(struct exec_run *r, struct exec_result *result, struct prep_error *err)
 {
     struct engine *e = calloc(1, sizeof *e);
     if (!e)
@@ -488,7 +395,7 @@ static int run_engine(struct run *r, struct exec_result *result, struct prep_err
     return rc;
 }
 
-static int run_all(struct run *r, struct exec_result *result, struct prep_error *err)
+static int run_all(struct exec_run *r, struct exec_result *result, struct prep_error *err)
 {
     const struct exec_options *opt = &r->opt;
     if (lock_state(r, err))
@@ -498,17 +405,17 @@ static int run_all(struct run *r, struct exec_result *result, struct prep_error 
         result->finished = tidied > 0;
         return tidied < 0 ? -1 : 0;
     }
-    if ((opt->assemble && check_parts(r, err)) || open_state(r, err))
+    if ((opt->assemble && exec_check_parts(r, err)) || open_state(r, err))
         return -1;
     result->resumed = r->journal.resumed;
     for (int part = 0; opt->assemble && part < opt->n_parts; part++)
-        if (adopt_part(r, part, err))
+        if (exec_adopt_part(r, part, err))
             return -1;
     if (make_queue(r, &result->resumed_bytes, err))
         return -1;
     if (r->n_queue && run_engine(r, result, err))
         return -1;
-    if (is_part(opt))
+    if (exec_is_part(opt))
         return 0;
     if (exec_write_manifest(r->plan, &r->opt, &r->journal, err) || remove_state(r, err))
         return -1;
@@ -516,27 +423,57 @@ static int run_all(struct run *r, struct exec_result *result, struct prep_error 
     return 0;
 }
 
-int plan_execute(const struct plan *plan, const struct exec_options *opt,
+static void start_run(struct exec_run *r, const struct plan *plan, const struct exec_options *opt)
+{
+    *r = (struct exec_run){.plan = plan,
+                           .opt = *opt,
+                           .lock = -1,
+                           .part_lock = -1,
+                           .journal.fd = -1,
+                           .sizes = {plan->n_files, plan->n_tensors, plan->note_bytes}};
+    if (r->opt.n_threads < 1)
+        r->opt.n_threads = prep_default_threads();
+    arena_init(&r->arena, 0);
+}
+
+static void end_run(struct exec_run *r)
+{
+    const struct io *io = r->opt.io;
+    journal_close(&r->journal);
+    if (r->part_lock >= 0)
+        io->close(io->self, r->part_lock);
+    if (r->lock >= 0)
+        io->close(io->self, r->lock);
+    arena_fini(&r->arena);
+}
+
+int plan_prepare(const struct plan *plan, const struct exec_options *opt,
                  struct exec_result *result, struct prep_error *err)
 {
+    struct exec_run r;
     *result = (struct exec_result){0};
     if (plan_check(plan, opt, result, err))
         return -1;
-    struct run r = {.plan = plan,
-                    .opt = *opt,
-                    .lock = -1,
-                    .part_lock = -1,
-                    .journal.fd = -1,
-                    .sizes = {plan->n_files, plan->n_tensors, plan->note_bytes}};
-    if (r.opt.n_threads < 1)
-        r.opt.n_threads = prep_default_threads();
-    arena_init(&r.arena, 0);
+    start_run(&r, plan, opt);
+    int rc = lock_state(&r, err);
+    const int tidied = rc ? 0 : tidy_finished(&r, err);
+    if (tidied)
+        result->finished = tidied > 0;
+    else if (!rc)
+        rc = unfinish(&r, err) || (r.opt.fresh && exec_forget(&r, err));
+    end_run(&r);
+    return rc || tidied < 0 ? -1 : 0;
+}
+
+int plan_execute(const struct plan *plan, const struct exec_options *opt,
+                 struct exec_result *result, struct prep_error *err)
+{
+    struct exec_run r;
+    *result = (struct exec_result){0};
+    if (plan_check(plan, opt, result, err))
+        return -1;
+    start_run(&r, plan, opt);
     int rc = run_all(&r, result, err);
-    journal_close(&r.journal);
-    if (r.part_lock >= 0)
-        opt->io->close(opt->io->self, r.part_lock);
-    if (r.lock >= 0)
-        opt->io->close(opt->io->self, r.lock);
-    arena_fini(&r.arena);
+    end_run(&r);
     return rc;
 }

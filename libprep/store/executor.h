@@ -5,7 +5,8 @@
  * Files are written as NAME.partial in a locked folder, hashed as the bytes pass (XXH3-128 per
  * tensor, SHA-256 per file), synced and renamed; stages appear in order, prep-manifest.json last.
  * What is durable stands in .prep/journal, so a killed run goes on by itself when the same
- * command is given again, and ends with the same bytes.
+ * command is given again, and ends with the same bytes. It also takes over the whole files of runs
+ * that were split otherwise, by parts or ranks.
  *
  * Units      bytes
  * Ownership  everything is borrowed for the duration of the call
@@ -41,7 +42,8 @@ struct exec_options {
     uint64_t sync_bytes;  /* of a file between durable records; 0: 256 MiB */
     uint64_t block_bytes; /* 0: 8 MiB, less when mem asks for it; a multiple of 4096 */
     int part, n_parts;    /* n_parts > 0: only this part's shards and sidecars, 1 <= part */
-    int assemble;         /* check n_parts journals, write what is left, finish */
+    int assemble;         /* check the parts' journals, write what is left, finish; n_parts 0:
+                             as many as journals say */
     int fresh;            /* discard an earlier run's state */
     int force;            /* replace a finished output */
     progress_fn progress; /* may be NULL; called from the calling thread */
@@ -64,6 +66,13 @@ struct exec_result {
  * Without a dir only the memory is checked. */
 PREP_MUST_CHECK int plan_check(const struct plan *plan, const struct exec_options *opt,
                                struct exec_result *result, struct prep_error *err);
+
+/*
+ * What one rank does before all ranks run their parts at once, without fresh and force: every
+ * check, the folder, and what fresh and force take away. result->finished: nothing is left to do.
+ */
+PREP_MUST_CHECK int plan_prepare(const struct plan *plan, const struct exec_options *opt,
+                                 struct exec_result *result, struct prep_error *err);
 
 PREP_MUST_CHECK int plan_execute(const struct plan *plan, const struct exec_options *opt,
                                  struct exec_result *result, struct prep_error *err);

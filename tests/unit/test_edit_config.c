@@ -5,8 +5,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "libprep/prune/block_list.h"
 #include "libprep/prune/edit_config.h"
 
 enum { N_LAYERS = 3 };
@@ -207,6 +209,67 @@ static void lists_are_found_wherever_quantizers_put_them(void **state)
     arena_fini(&arena);
 }
 
+static void gptq_block_lists_keep_as_many_experts_as_a_layer_has(void **state)
+{
+    (void)state;
+    char text[4000] = "{\"modules_in_block_to_quantize\": [[\"self_attn.o_proj\"]";
+    for (int e = 0; e < 12; e++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), ", [\"mlp.experts.%d.up_proj\"]",
+                 e);
+    strcat(text, "]}");
+    /* Layer 2 is not pruned: all twelve are still there. */
+    check_lists(text, 0, text);
+}
+
+static void gptq_block_lists_that_name_some_experts_must_mean_the_same_everywhere(void **state)
+{
+    (void)state;
+    static const char some[] = "{\"quantization_config\": {\"modules_in_block_to_quantize\": "
+                               "[\"self_attn.o_proj\", \"mlp.experts.%d.up_proj\"]}}";
+    /* Expert 3 becomes 1 in layer 1 and stays 3 in layer 2; 0 goes in one and stays in the other.
+     */
+    char text[200];
+    for (int e = 0; e <= 3; e += 3) {
+        snprintf(text, sizeof text, some, e);
+        check_refused(text);
+    }
+    check_lists("{\"modules_in_block_to_quantize\": [[\"mlp.experts.x.up_proj\", \"myexperts.3\", "
+                "7], null]}",
+                0,
+                "{\"modules_in_block_to_quantize\": [[\"mlp.experts.x.up_proj\", \"myexperts.3\", "
+                "7], null]}");
+}
+
+/* Every layer keeps 1, 3 and 10 of twelve. */
+static void check_block_list(const char *text, const char *want)
+{
+    int new_id[] = {-1, 0, -1, 1, -1, -1, -1, -1, -1, -1, 2, -1};
+    struct renumber_layer layers[N_LAYERS] = {{0}, {12, 3, kept, new_id}, {12, 3, kept, new_id}};
+    const struct renumber r = {.layers = layers, .n_layers = N_LAYERS, .num_hidden_layers = 3};
+    struct world w;
+    begin(&w, text);
+    if (edit_block_list(&w.p, json_get(&w.doc, 0, "l"), &r, &w.err))
+        fail_msg("%s", w.err.msg);
+    finish(&w, want);
+}
+
+static void gptq_block_lists_are_renumbered_where_all_layers_agree(void **state)
+{
+    (void)state;
+    check_block_list("{\"l\": [[\"self_attn.o_proj\"], [\"mlp.experts.3.up_proj\", "
+                     "\"mlp.experts.4.up_proj\"], [\"mlp.experts.5.up_proj\"], "
+                     "[\"mlp.experts.10.up_proj\"]]}",
+                     "{\"l\": [[\"self_attn.o_proj\"], [\"mlp.experts.1.up_proj\"], "
+                     "[\"mlp.experts.2.up_proj\"]]}");
+    char all[2000] = "{\"l\": [[";
+    for (int e = 0; e < 12; e++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s\"mlp.experts.%d.up_proj\"",
+                 e ? ", " : "", e);
+    strcat(all, "]]}");
+    check_block_list(all, "{\"l\": [[\"mlp.experts.0.up_proj\", \"mlp.experts.1.up_proj\", "
+                          "\"mlp.experts.2.up_proj\"]]}");
+}
+
 static void values_that_are_no_lists_of_names_are_left_alone(void **state)
 {
     (void)state;
@@ -276,6 +339,9 @@ int main(void)
         cmocka_unit_test(other_keys_about_experts_are_warned_of),
         cmocka_unit_test(ids_are_compared_as_numbers),
         cmocka_unit_test(lists_are_found_wherever_quantizers_put_them),
+        cmocka_unit_test(gptq_block_lists_keep_as_many_experts_as_a_layer_has),
+        cmocka_unit_test(gptq_block_lists_that_name_some_experts_must_mean_the_same_everywhere),
+        cmocka_unit_test(gptq_block_lists_are_renumbered_where_all_layers_agree),
         cmocka_unit_test(values_that_are_no_lists_of_names_are_left_alone),
         cmocka_unit_test(patterns_that_treat_all_experts_alike_stay),
         cmocka_unit_test(patterns_that_tell_experts_apart_are_refused),

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: MIT
+# verify-run: exact reports on nano, same figures whatever way it runs, and what is refused.
+. tests/cli/lib.sh
+
+N=$DATA/glm-nano
+W="--windows $DATA/quality/windows.json"
+cp -r "$N" "$T/nano"
+run quantize-nvfp4 "$N" -q "$T/max"
+
+cd_run() # TOOL ARGUMENT...: with $T as the folder, so that paths in reports are short
+{
+    _tool=$1
+    shift
+    code=0
+    case $PREP_BIN in
+    /*) _bin=$PREP_BIN ;;
+    *) _bin=$PWD/$PREP_BIN ;;
+    esac
+    (cd "$T" && "$_bin/$_tool" "$@") >"$T/.out" 2>"$T/.err" </dev/null || code=$?
+}
+case $DATA in
+/*) ;;
+*) W="--windows $PWD/$DATA/quality/windows.json" ;;
+esac
+
+# shellcheck disable=SC2086 # lists of options
+{
+begin 'prints likelihood alone when there is nobody to judge by'
+cd_run verify-run nano $W -n 2
+expect_exit 0
+expect_stdout 'nano
+2 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+  model       38.9 MB   16 experts  unquantized 260
+
+  figure                             mean           95 % interval
+  model: nats per token           3.52873     2.40626     4.65119
+    perplexity                    34.0805'
+expect_stderr ''
+
+begin 'judges a quantized model by every figure'
+cd_run verify-run max --against nano $W -n 2 --worst 3
+expect_exit 0
+expect_stdout 'max against nano
+2 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+  original    38.9 MB   16 experts  unquantized 260
+  model       25.3 MB   16 experts  NVFP4 (modelopt) 144, unquantized 116
+
+  figure                             mean           95 % interval
+  original: nats per token        3.52873     2.40626     4.65119
+    perplexity                    34.0805
+  model: nats per token           3.53221     2.41150     4.65292
+    perplexity                    34.1994
+    increase                     +0.00348    +0.00172    +0.00524  too few windows to tell
+  KL                             0.001276    0.000968    0.001584
+    p50, p90, p99, largest       0.000727    0.002484    0.011071    0.035472  window 1, position 29
+  KL, original'\''s choices         0.000857    0.000745    0.000970
+    p50, p90, p99, largest       0.000678    0.001859    0.003667    0.005689  window 1, position 219
+  same most likely token, %        96.484      95.312      97.656
+  five most likely shared, %       97.266      96.953      97.578
+
+  layer  block error  hidden error  original'\''s choices  experts shared  positions shared
+      0     0.000000      0.000000            0.000000               -            1.0000
+      1     0.000000      0.000000            0.000000               -            1.0000
+      2     0.003985      0.000808            0.000808          1.0000            1.0000
+      3     0.004094      0.001612            0.001363          0.9839            0.9922
+      4     0.004307      0.002969            0.002395          0.9829            0.9920
+
+  NMSE of linears      changed   geometric         p95       worst
+  routed experts           144     0.00831     0.00968     0.01127
+  all                      144     0.00831     0.00968     0.01127
+  worst                 tokens        NMSE
+                            75     0.01127  model.layers.2.mlp.experts.0.up_proj
+                            41     0.00997  model.layers.2.mlp.experts.8.up_proj
+                            98     0.00996  model.layers.3.mlp.experts.2.up_proj'
+expect_stderr ''
+cp "$T/.out" "$T/judged"
+
+begin 'threads, memory and instructions change no figure'
+for how in "-j1 --isa scalar" "-j7" "--mem 90M" "--mem 50M -j2"; do
+    cd_run verify-run max --against nano $W -n 2 --worst 3 $how
+    expect_exit 0
+    expect_same "$T/judged" "$T/.out"
+done
+
+begin 'a budget under the floor is refused and the floor is printed'
+cd_run verify-run max --against nano $W -n 2 --mem 1M
+expect_exit 64
+expect_stderr_like '^verify-run: memory of 1048576 bytes is too little for windows of 256 tokens: at least [0-9]+ bytes are needed$'
+floor=$(grep -o 'at least [0-9]*' "$T/.err" | grep -o '[0-9]*')
+cd_run verify-run max --against nano $W -n 2 --worst 3 --mem "$floor"
+expect_exit 0
+expect_same "$T/judged" "$T/.out"
+cd_run verify-run max --against nano $W -n 2 --mem $((floor - 1))
+expect_exit 64
+
+begin 'a model judged by itself is the same model'
+cd_run verify-run nano --against nano $W -n 2
+expect_exit 0
+expect_stdout_like '^  KL +0\.000000 +0\.000000 +0\.000000$'
+expect_stdout_like '^  same most likely token, % +100\.000'
+expect_stdout_like '^  no linear is changed$'
+
+begin 'a saved reference gives what the original gives'
+cd_run verify-run nano $W -n 2 --save-reference ref.st
+expect_exit 0
+cd_run verify-run max --reference ref.st
+expect_exit 0
+expect_stdout 'max against ref.st
+2 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+  model       25.3 MB   16 experts  NVFP4 (modelopt) 144, unquantized 116
+
+  figure                             mean           95 % interval
+  original: nats per token        3.52873     2.40626     4.65119
+    perplexity                    34.0805
+  model: nats per token           3.53221     2.41150     4.65292
+    perplexity                    34.1994
+    increase                     +0.00348    +0.00172    +0.00524  too few windows to tell
+  KL, at least                   0.001169    0.000883    0.001455
+    p50, p90, p99, largest       0.000657    0.002290    0.010075    0.031194  window 1, position 29
+  same most likely token, %        96.484      95.312      97.656
+  five most likely shared, %       97.266      96.953      97.578'
+cd_run verify-run nano --reference ref.st
+expect_stdout_like '^  KL, at least +-?0\.000000 +-?0\.000000 +-?0\.000000$'
+cd_run verify-run max --reference ref.st -n 1
+expect_stdout_like '^1 windows of 256 tokens'
+
+begin 'a reference is not overwritten unasked, and its bytes depend on nothing but model and text'
+cd_run verify-run nano $W -n 2 --save-reference ref.st
+expect_exit 73
+expect_stderr 'verify-run: ref.st: is there already; --force replaces it'
+cp "$T/ref.st" "$T/ref2.st"
+cd_run verify-run nano $W -n 2 --save-reference ref2.st --force -j1 --isa scalar --mem 40M
+expect_exit 0
+expect_same "$T/ref.st" "$T/ref2.st"
+
+begin 'the reference of another model or tokenizer is refused'
+cp -r "$N" "$T/other"
+sed 's/"rope_theta": 50000/"rope_theta": 60000/' "$N/config.json" >"$T/other/config.json"
+cd_run verify-run other --reference ref.st
+expect_exit 65
+expect_stderr_like '^verify-run: REFERENCE_MODEL: ref\.st: made from another model \(glm_moe_dsa .* theta 50000\) than other \(glm_moe_dsa .* theta 60000\)$'
+cp "$N/config.json" "$T/other/config.json"
+sed 's/"version": "1.0"/"version":  "1.0"/' "$N/tokenizer.json" >"$T/other/tokenizer.json"
+if cmp -s "$N/tokenizer.json" "$T/other/tokenizer.json"; then
+    echo >>"$T/other/tokenizer.json"
+fi
+cd_run verify-run other --reference ref.st
+expect_exit 65
+expect_stderr_like '^verify-run: REFERENCE_TOKENIZER: ref\.st: made with another tokenizer \(tokenizer\.json [0-9a-f]{16}\) than that of other'
+cd_run verify-run other --against nano $W -n 1 --no-linears
+expect_exit 0
+expect_stderr_like '^verify-run: warning: JUDGE_TOKENIZER: other has another tokenizer\.json'
+cd_run verify-run nano --reference "$T/max/config.json"
+expect_exit 65
+
+begin 'limits that do not hold make the exit code 1, and a figure that is not there does not hold'
+cd_run verify-run max --against nano $W -n 2 --no-linears --max-kl 0.0001 --min-top1 0.9 \
+    --max-block-error 0.01 --max-nmse 0.1
+expect_exit 1
+expect_stdout_like '^  max-kl +0\.000100  found    0\.001276  does not hold$'
+expect_stdout_like '^  min-top1 +0\.900000  found    0\.964844  holds$'
+expect_stdout_like '^  max-nmse +0\.100000  found +-  does not hold$'
+expect_stdout_like '^  max-block-error +0\.010000  found    0\.004307  holds$'
+expect_stderr 'verify-run: 2 of 4 limits do not hold'
+cd_run verify-run max --against nano $W -n 2 --max-kl 0.01 --max-nmse 0.02 --max-token-kl 0.1 \
+    --max-forced-kl 0.001 --max-nll-increase 0.01 --min-top5 0.9
+expect_exit 0
+
+begin 'prints one JSON object, with the verdicts'
+cd_run verify-run max --against nano $W -n 2 --json --max-kl 0.0001
+expect_exit 1
+expect_stdout_like '^\{"schema":"verify-run/1","warnings":\[\],"text":\{"windows":2,"window":256,"tokens":512,"windows_available":64,'
+expect_stdout_like '"settings":"attention sparse, indexers FFFFF, norm_eps 1e-06","original":\{"path":"nano",'
+expect_stdout_like '"limits":\[\{"limit":"max-kl","model":"max","want":0\.0001,"found":0\.00127[0-9]*,"holds":false\}\],"error":\{"tag":"","message":"1 of 1 limits does not hold","exit":1\}\}$'
+expect_stderr_like 'limits does not hold'
+
+begin 'several models are compared in pairs'
+run quantize-nvfp4 "$N" -q --scales sweep "$T/sweep"
+cd_run verify-run max sweep --against nano $W -n 8
+expect_exit 0
+expect_stdout '2 models against nano
+8 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+
+  model         size perplexity      nats  increase        KL forced KL  top-1 %     NMSE
+  original   38.9 MB    36.1399   3.58740
+  max        25.3 MB    36.3134   3.59219  +0.00479   0.00132   0.00090    97.22  0.00832
+  sweep      25.3 MB    36.1721   3.58829  +0.00089   0.00097   0.00061    97.31  0.00608  increase not distinguishable from 0
+
+  in pairs, first minus second, on the same windows
+  max, sweep
+    forced KL     +0.000291  [+0.000217 +0.000400]  the second is lower
+    KL            +0.000346  [+0.000230 +0.000466]  the second is lower
+    nats          +0.003899  [+0.001955 +0.005690]  the second is lower
+    NMSE             1.3671 x, 95 % point 1.3799 x
+    the second is better, end to end too'
+
+cp "$T/.out" "$T/both"
+cd_run verify-run max sweep --against nano $W -n 8 --brief
+sed '/in pairs/,$d' "$T/both" | sed '$d' >"$T/brief"
+expect_same "$T/brief" "$T/.out"
+
+begin 'a pruned model, and the same cut seen through its keep-map'
+run reap-prune "$N" -q --obs "$DATA/observations/nano16/run-a/observations_1024_cosine.pt" \
+    --keep 12 "$T/p12"
+cd_run verify-run p12 --against nano $W -n 2 --mtp
+expect_exit 0
+expect_stdout 'p12 against nano
+2 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+  original    38.9 MB   16 experts  unquantized 260
+  model       32.6 MB   12 experts  unquantized 212
+
+  figure                             mean           95 % interval
+  original: nats per token        3.52873     2.40626     4.65119
+    perplexity                    34.0805
+  model: nats per token           3.50558     2.39329     4.61787
+    perplexity                    33.3007
+    increase                     -0.02315    -0.03333    -0.01297  too few windows to tell
+  KL                             0.014562    0.008077    0.021047
+    p50, p90, p99, largest       0.005871    0.034697    0.154794    0.263914  window 1, position 119
+  KL, original'\''s choices       not measured: experts were removed
+  same most likely token, %        90.625      86.719      94.531
+  five most likely shared, %       92.227      91.016      93.438
+  MTP, original: nats per token     3.49542     2.35976     4.63108
+    perplexity                    32.9641
+    drafts accepted, %             62.745      57.255      68.235
+  MTP, model: nats per token      3.51996     2.36063     4.67929
+    perplexity                    33.7830
+    increase                     +0.02454    +0.00086    +0.04821  too few windows to tell
+    drafts accepted, %             60.000      52.941      67.059
+  MTP, KL                        0.076736    0.049306    0.104167
+    p50, p90, p99, largest       0.016093    0.225810    0.639586    1.353352  window 0, position 157
+
+  layer  block error  hidden error  original'\''s choices  experts shared  positions shared
+      0            -      0.000000                   -               -            1.0000
+      1            -      0.000000                   -               -            1.0000
+      2            -      0.009832                   -          0.7915            1.0000
+      3            -      0.014147                   -          0.7886            0.9760
+      4            -      0.016910                   -          0.7910            0.9790
+
+  no linear is changed'
+sed '1d;s/  model .*//' "$T/.out" >"$T/pruned"
+cd_run verify-run nano --keep-map p12/keep_map.json --against nano $W -n 2 --mtp -q
+expect_exit 0
+sed '1d;s/  model .*//' "$T/.out" >"$T/seen"
+expect_same "$T/pruned" "$T/seen"
+
+begin 'settings hold for both models, or for the model alone'
+cd_run verify-run nano --against nano $W -n 2 --index-pattern FFSFS --no-linears
+expect_stdout_like '^2 windows of 256 tokens; attention sparse, indexers FFSFS, norm_eps 1e-06$'
+expect_stdout_like '^  KL +0\.000000 +0\.000000 +0\.000000$'
+cd_run verify-run nano --against nano $W -n 2 --index-pattern FFSFS --original-as-is --no-linears
+expect_stdout_like '^  KL +0\.020679 '
+cd_run verify-run nano --against nano $W -n 2 --dense --norm-eps 1e-5
+expect_stdout_like '^2 windows of 256 tokens; attention dense, norm_eps 1e-05$'
+cd_run verify-run nano --index-pattern SFFFF $W -n 1
+expect_exit 64
+
+begin 'goes on with a prompt'
+cd_run verify-run max --against nano --greedy 'The capital of' --new-tokens 12
+expect_exit 0
+expect_stdout '
+nano: 12 tokens
+   the\n    the same as a list of the same as
+max: 12 tokens, the first 12 as nano
+   the\n    the same as a list of the same as'
+cd_run verify-run nano --greedy ''
+expect_exit 64
+expect_stderr 'verify-run: the prompt is empty'
+
+begin 'reads texts and packed tokens'
+printf 'hello world, hello again' >"$T/short.txt"
+cd_run verify-run nano --text short.txt
+expect_exit 0
+expect_stdout_like '^1 windows of [0-9]+ tokens'
+run pack-calibration -t "$N" -n 64 --sequences 2 "$DATA/text/eval.jsonl" "$T/tokens.st"
+cd_run verify-run nano --tokens tokens.st
+expect_exit 0
+expect_stdout_like '^2 windows of 64 tokens'
+
+begin 'refuses requests that make no sense'
+cd_run verify-run nano
+expect_exit 64
+expect_stderr 'verify-run: no text to judge on: want texts, windows or packed tokens'
+cd_run verify-run nano $W --text short.txt
+expect_exit 64
+expect_stderr_like 'more than one kind of text'
+cd_run verify-run nano --against nano --reference ref.st
+expect_exit 64
+expect_stderr_like 'not both'
+cd_run verify-run nano --reference ref.st $W
+expect_exit 64
+expect_stderr_like 'on the text it was made from'
+cd_run verify-run nano max --save-reference x.st $W
+expect_exit 64
+expect_stderr_like 'of one model, run alone'
+cd_run verify-run nano --set evaluation --text short.txt
+expect_exit 64
+cd_run verify-run nano --windows nowhere.json
+expect_exit 66
+cd_run verify-run nowhere $W
+expect_exit 66
+cd_run verify-run nano --text nowhere.txt
+expect_exit 66
+
+begin 'refuses token ids outside the vocabulary, and a model without the MTP layer it is asked for'
+echo '{"format": 1, "evaluation": {"length": 3, "tokens": [[1, 2, 3], [1, 2048, 3]]}}' >"$T/bad.json"
+cd_run verify-run nano --windows bad.json
+expect_exit 65
+expect_stderr 'verify-run: TOKEN_ID: window 1, position 1: token id 2048, the vocabulary has 2048'
+run reap-prune "$N" -q --obs "$DATA/observations/nano16/run-a/observations_1024_cosine.pt" \
+    --keep 16 --mtp drop "$T/without"
+cd_run verify-run without --mtp $W -n 1
+expect_exit 65
+expect_stderr 'verify-run: MTP_MISSING: without: has no MTP layer to judge'
+}

@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The protocol of docs/quality.md: every quantizer there is, on nano and on the two hard copies of
+# it, beside the peers' figures on the same windows.
+#
+#   sh tests/quality/quality.sh BIN TEST_TOOLS DATA OUTPUT [MODEL...]
+set -eu
+bin=$1 tools=$2 data=$3 out=$4
+shift 4
+[ $# -gt 0 ] || set -- plain hard-0.5 hard-1.0
+windows=$data/quality/windows.json
+peers=$data/quality/peers.json
+failed=0
+mkdir -p "$out"
+
+quiet() # COMMAND...: its output is wanted only when it fails
+{
+    "$@" >"$out/log" 2>&1 || { cat "$out/log" >&2; exit 1; }
+}
+
+make_model() # MODEL
+{
+    case $1 in
+    plain) ;;
+    *) rm -rf "$out/$1/bf16"
+       quiet "$tools/make_hard" "$data/glm-nano" "$out/$1/bf16" --strength "${1#hard-}" ;;
+    esac
+}
+
+nvfp4() # NAME OPTION...
+{
+    name=$1
+    shift
+    quiet "$bin/quantize-nvfp4" -q --force "$@" "$original" "$folder/$name"
+}
+
+int4() # NAME OPTION...
+{
+    name=$1
+    shift
+    quiet "$bin/quantize-gptq" -q --force "$@" "$original" "$folder/$name"
+}
+
+verify() # RUN NAME...
+{
+    run=$folder/$1.json
+    shift
+    for name; do
+        set -- "$@" "$folder/$name"
+        shift
+    done
+    # A report of differences is no fault here: no limits are given.
+    "$bin/verify-run" -q --json "$@" --against "$original" --windows "$windows" >"$run" || exit 1
+}
+
+table() # FORMAT SCOPE RUN [NAME=PEER]...
+{
+    format=$1 scope=$2 run=$folder/$3.json
+    shift 3
+    "$tools/quality_table" "$peers" "$model" "$format" "$scope" "$run" "$@" >>"$out/report.md" ||
+        failed=1
+}
+
+: >"$out/report.md"
+for model; do
+    folder=$out/$model
+    original=$folder/bf16
+    [ "$model" != plain ] || original=$data/glm-nano
+    mkdir -p "$folder"
+    echo "$model: quantizing" >&2
+    make_model "$model"
+    quiet "$tools/importance" "$original" "$windows" calibration "$folder/importance.st"
+    nvfp4 max
+    nvfp4 minmax --layout compressed-tensors
+    nvfp4 rtn --scales rtn
+    nvfp4 four-over-six --scales four-over-six
+    nvfp4 sweep --scales sweep
+    nvfp4 weighted-sweep --scales sweep --importance "$folder/importance.st"
+    int4 signed
+    int4 classic --scales classic
+    echo "$model: judging" >&2
+    verify nvfp4 max minmax rtn four-over-six sweep
+    verify nvfp4-weighted sweep weighted-sweep
+    verify int4 signed classic
+    table NVFP4 experts nvfp4 'max=modelopt max' 'minmax=compressed-tensors minmax' \
+        'rtn=auto-round RTN' 'four-over-six=modelopt four-over-six' \
+        'sweep=modelopt FP8 sweep (mse)'
+    # What the weights are worth shows where channels differ.
+    check=
+    [ "$model" != hard-0.5 ] || check='weighted-sweep<=0.7*sweep'
+    table NVFP4 experts nvfp4-weighted ${check:+"$check"}
+    table int4 portable int4 'signed=auto-round RTN'
+done
+cat "$out/report.md"
+exit $failed
