@@ -174,7 +174,7 @@ data: $B/tests/tools/unpack ## unpack the test data into build/data
 	@$< tests/data/SHA256SUMS $(DATA)
 
 # A job is one line for tests/run.sh: a label, then a command.
-V_ENV := PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin PREP_TEST_TOOLS=$B/tests/tools
+V_ENV := OMP_WAIT_POLICY=passive PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin PREP_TEST_TOOLS=$B/tests/tools
 short  = $(notdir $B)/$(notdir $(patsubst %/,%,$(dir $(1))))/$(basename $(notdir $(1)))
 c_job  = '$(call short,$(1)) $(V_ENV) $(1)'
 sh_job = '$(call short,$(1)) $(V_ENV) sh $(1)'
