@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "kernels/convert/convert.h"
+#include "kernels/ggml/ggml.h"
 
 enum { ALIGN = 64, LARGE = 1 << 17 };
 
@@ -470,6 +471,13 @@ int weights_read_row(struct weights *w, uint32_t tensor, uint64_t row, float *ou
         if (!w->row)
             return prep_fail(err, PREP_ENOMEM, "%s: no memory for a row", info->name);
         w->cap_row = n;
+    }
+    if (info->ggml) {
+        const struct ggml_codec *codec = ggml_codec(cpu_isa(), info->ggml - 1u);
+        if (source_read(&w->rows, tensor, row * n, w->row, n, err))
+            return -1;
+        codec->dequantize_rows(out, w->row, 1, (size_t)info->shape[1]);
+        return 0;
     }
     return source_read(&w->rows, tensor, row * n, w->row, n, err) ||
                    widen(w->convert, out, w->row, (size_t)info->shape[1], info, err)

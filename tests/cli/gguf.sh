@@ -136,6 +136,14 @@ expect_stderr_like 'OUTPUT_FINISHED'
 run make-gguf $N -q -t Q4_0 --imatrix "$T/old.dat" --prefix a "$T/from-dat"
 expect_exit 0
 
+begin 'verify-run judges a quantized file beside the model'
+run make-gguf $N -q -t Q8_0 -t Q2_K "$T/judged"
+run verify-run -q --brief --no-linears "$T/judged/glm-nano-Q8_0.gguf" "$T/judged/glm-nano-Q2_K.gguf" \
+    --against $N --windows "$DATA/quality/windows.json" -n 1
+expect_exit 0
+expect_stdout_like 'glm-nano-Q8_0.gguf +20.8 MB +[0-9.]+ +[0-9.]+ +[-+]0\.000'
+expect_stdout_like 'glm-nano-Q2_K.gguf +7\.40 MB'
+
 begin 'modes and options that do not go together'
 run prep-inspect split "$T/bf16/nano-BF16.gguf" "$T/no"
 expect_exit 64
