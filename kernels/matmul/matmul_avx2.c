@@ -50,18 +50,23 @@ static inline __attribute__((always_inline)) void tile(const struct matmul_tile 
 #pragma GCC unroll 2
         for (size_t v = 0; v < vectors; v++)
             s[i][v] = _mm256_setzero_ps();
-    for (size_t k = 0; k < t->k; k++, b += b_step) {
-        __m256 bv[VECTORS];
-#pragma GCC unroll 2
-        for (size_t v = 0; v < vectors; v++)
-            bv[v] = bf16 ? widen(b + 2 * LANES * v)
-                         : _mm256_loadu_ps((const float *)(const void *)(b + 4 * LANES * v));
-#pragma GCC unroll 6
-        for (size_t i = 0; i < rows; i++) {
-            const __m256 x = _mm256_broadcast_ss(a + i * MATMUL_BLOCK_K + k);
+    for (size_t k = 0, end; k < t->k; k = end) {
+        end = matmul_min(k + MATMUL_PACE, t->k);
+        if (t->ahead.n)
+            matmul_look_ahead(&t->ahead, k);
+        for (size_t l = k; l < end; l++, b += b_step) {
+            __m256 bv[VECTORS];
 #pragma GCC unroll 2
             for (size_t v = 0; v < vectors; v++)
-                s[i][v] = _mm256_fmadd_ps(x, bv[v], s[i][v]);
+                bv[v] = bf16 ? widen(b + 2 * LANES * v)
+                             : _mm256_loadu_ps((const float *)(const void *)(b + 4 * LANES * v));
+#pragma GCC unroll 6
+            for (size_t i = 0; i < rows; i++) {
+                const __m256 x = _mm256_broadcast_ss(a + i * MATMUL_BLOCK_K + l);
+#pragma GCC unroll 2
+                for (size_t v = 0; v < vectors; v++)
+                    s[i][v] = _mm256_fmadd_ps(x, bv[v], s[i][v]);
+            }
         }
     }
 #pragma GCC unroll 6
@@ -118,6 +123,7 @@ static void transpose_f32(float *panel, const unsigned char *const row[LANES], s
     for (; k + 4 <= n_k; k += 4) {
         __m256i x[4];
         matmul_transpose_avx2(x, row, 4 * k);
+#pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++)
             _mm256_storeu_si256((__m256i *)(void *)(panel + (k + i) * COLS), x[i]);
     }
@@ -133,6 +139,7 @@ static void transpose_bf16(float *panel, const unsigned char *const row[LANES], 
     for (; k + 8 <= n_k; k += 8) {
         __m256i x[4]; /* pairs of k */
         matmul_transpose_avx2(x, row, 2 * k);
+#pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
             float *out = panel + (k + 2 * i) * COLS;
             _mm256_storeu_si256((__m256i *)(void *)out, _mm256_slli_epi32(x[i], 16));
@@ -184,7 +191,7 @@ static const struct matmul_variant VARIANT = {
     .pack_nt = pack_nt,
     .pack_nn = pack_nn,
     .few_nt = matmul_few_nt_avx2,
-    .few_m = 4,
+    .few_m = 2,
     .direct_m = ROWS,
 };
 

@@ -39,17 +39,22 @@ static inline __attribute__((always_inline)) void tile(const struct matmul_tile 
 #pragma GCC unroll 2
         for (size_t v = 0; v < vectors; v++)
             s[i][v] = _mm512_setzero_ps();
-    for (size_t k = 0; k < t->k; k++, b += b_step) {
-        __m512 bv[VECTORS];
-#pragma GCC unroll 2
-        for (size_t v = 0; v < vectors; v++)
-            bv[v] = load_b(b + v * LANES * bytes, bf16);
-#pragma GCC unroll 12
-        for (size_t i = 0; i < rows; i++) {
-            const __m512 x = _mm512_set1_ps(a[i * MATMUL_BLOCK_K + k]);
+    for (size_t k = 0, end; k < t->k; k = end) {
+        end = matmul_min(k + MATMUL_PACE, t->k);
+        if (t->ahead.n)
+            matmul_look_ahead(&t->ahead, k);
+        for (size_t l = k; l < end; l++, b += b_step) {
+            __m512 bv[VECTORS];
 #pragma GCC unroll 2
             for (size_t v = 0; v < vectors; v++)
-                s[i][v] = _mm512_fmadd_ps(x, bv[v], s[i][v]);
+                bv[v] = load_b(b + v * LANES * bytes, bf16);
+#pragma GCC unroll 12
+            for (size_t i = 0; i < rows; i++) {
+                const __m512 x = _mm512_set1_ps(a[i * MATMUL_BLOCK_K + l]);
+#pragma GCC unroll 2
+                for (size_t v = 0; v < vectors; v++)
+                    s[i][v] = _mm512_fmadd_ps(x, bv[v], s[i][v]);
+            }
         }
     }
 #pragma GCC unroll 2
@@ -190,7 +195,7 @@ static const struct matmul_variant VARIANT = {
     .pack_nt = pack_nt,
     .pack_nn = pack_nn,
     .few_nt = matmul_few_nt_avx512,
-    .few_m = 4,
+    .few_m = 2,
     .direct_m = ROWS,
 };
 

@@ -10,11 +10,11 @@
 #include "kernels/load.h"
 #include "kernels/matmul/matmul_transpose_avx512.h"
 
-enum { LANES = MATMUL_LANES_AVX512, MOST_ROWS = 4, MOST_GROUPS = 4 };
+enum { LANES = MATMUL_LANES_AVX512, MOST_ROWS = 2, GROUPS = 4 };
 
 /* One block of k of some groups. */
 struct few {
-    const unsigned char *row[MOST_GROUPS][LANES];
+    const unsigned char *row[GROUPS][LANES];
     const float *a;
     size_t lda, n_k;
 };
@@ -23,7 +23,7 @@ struct few {
 static inline __attribute__((always_inline)) void multiply(__m512 s[MOST_ROWS], __m512 b,
                                                            const float *a, size_t lda, size_t m)
 {
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (size_t i = 0; i < m; i++)
         s[i] = _mm512_fmadd_ps(_mm512_set1_ps(a[i * lda]), b, s[i]);
 }
@@ -58,45 +58,49 @@ static __m512 gather(const unsigned char *const row[LANES], size_t k, int bf16)
 }
 
 static inline __attribute__((always_inline)) void
-multiply_block(float out[MOST_ROWS][MOST_GROUPS * LANES], const struct few *f, size_t m,
-               size_t groups, int bf16)
+multiply_block(float out[MOST_ROWS][GROUPS * LANES], const struct few *f, size_t m, int bf16)
 {
     const size_t step = bf16 ? 8 : 4;
-    __m512 s[MOST_GROUPS][MOST_ROWS];
+    __m512 s[GROUPS][MOST_ROWS];
 #pragma GCC unroll 4
-    for (size_t g = 0; g < groups; g++)
-#pragma GCC unroll 4
+    for (size_t g = 0; g < GROUPS; g++)
+#pragma GCC unroll 2
         for (size_t i = 0; i < m; i++)
             s[g][i] = _mm512_setzero_ps();
     size_t k = 0;
-    for (; k + step <= f->n_k; k += step)
+    /* 64 bytes of each row at a time: where rows are a multiple of 4 KiB apart, the first cache
+     * keeps 8 of their lines, and a line is to be used up before it goes. */
+    for (size_t n; k + step <= f->n_k; k += n * step) {
+        n = matmul_min((f->n_k - k) / step, 4);
 #pragma GCC unroll 4
-        for (size_t g = 0; g < groups; g++)
-            multiply_words(s[g], f, g, k, m, bf16);
+        for (size_t g = 0; g < GROUPS; g++)
+            for (size_t q = 0; q < n; q++)
+                multiply_words(s[g], f, g, k + q * step, m, bf16);
+    }
     for (; k < f->n_k; k++)
 #pragma GCC unroll 4
-        for (size_t g = 0; g < groups; g++)
+        for (size_t g = 0; g < GROUPS; g++)
             multiply(s[g], gather(f->row[g], k, bf16), f->a + k, f->lda, m);
 #pragma GCC unroll 4
-    for (size_t g = 0; g < groups; g++)
-#pragma GCC unroll 4
+    for (size_t g = 0; g < GROUPS; g++)
+#pragma GCC unroll 2
         for (size_t i = 0; i < m; i++)
             _mm512_storeu_ps(out[i] + g * LANES, s[g][i]);
 }
 
 static inline __attribute__((always_inline)) void multiply_all(const struct matmul *p, size_t m,
-                                                               size_t groups, int bf16)
+                                                               int bf16)
 {
-    float s[MOST_ROWS][MOST_GROUPS * LANES];
+    float s[MOST_ROWS][GROUPS * LANES];
     struct few f = {.lda = p->lda};
-    for (size_t j = 0; j < p->n; j += groups * LANES) {
-        const size_t cols = matmul_min(p->n - j, groups * LANES);
+    for (size_t j = 0; j < p->n; j += GROUPS * LANES) {
+        const size_t cols = matmul_min(p->n - j, GROUPS * LANES);
         for (size_t k0 = 0; k0 < p->k; k0 += MATMUL_BLOCK_K) {
             f.a = p->a + k0;
             f.n_k = matmul_min(p->k - k0, MATMUL_BLOCK_K);
-            for (size_t g = 0; g < groups; g++)
+            for (size_t g = 0; g < GROUPS; g++)
                 matmul_rows_avx512(f.row[g], p, j + g * LANES, k0);
-            multiply_block(s, &f, m, groups, bf16);
+            multiply_block(s, &f, m, bf16);
             for (size_t i = 0; i < m; i++) {
                 float *c = p->c + i * p->ldc + j;
                 for (size_t l = 0; l < cols; l++)
@@ -106,44 +110,15 @@ static inline __attribute__((always_inline)) void multiply_all(const struct matm
     }
 }
 
-static void few_bf16(const struct matmul *p)
-{
-    switch (p->m) {
-    case 1:
-        multiply_all(p, 1, 4, 1);
-        break;
-    case 2:
-        multiply_all(p, 2, 4, 1);
-        break;
-    case 3:
-        multiply_all(p, 3, 2, 1);
-        break;
-    default:
-        multiply_all(p, 4, 2, 1);
-    }
-}
-
-static void few_f32(const struct matmul *p)
-{
-    switch (p->m) {
-    case 1:
-        multiply_all(p, 1, 4, 0);
-        break;
-    case 2:
-        multiply_all(p, 2, 4, 0);
-        break;
-    case 3:
-        multiply_all(p, 3, 2, 0);
-        break;
-    default:
-        multiply_all(p, 4, 2, 0);
-    }
-}
-
 void matmul_few_nt_avx512(const struct matmul *p)
 {
-    if (p->b_type == MATMUL_BF16)
-        few_bf16(p);
+    const int bf16 = p->b_type == MATMUL_BF16;
+    if (p->m == 1 && bf16)
+        multiply_all(p, 1, 1);
+    else if (p->m == 1)
+        multiply_all(p, 1, 0);
+    else if (bf16)
+        multiply_all(p, 2, 1);
     else
-        few_f32(p);
+        multiply_all(p, 2, 0);
 }

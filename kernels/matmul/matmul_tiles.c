@@ -6,40 +6,62 @@
 typedef void (*pack_fn)(float *panel, const struct matmul *p, size_t j, size_t k0);
 typedef void (*tile_fn)(const struct matmul_tile *t);
 
-/* Rows of A in one block of k, as a tile wants them. */
-static const float *rows_of_a(const struct matmul *p, size_t i0, size_t m, size_t k0)
+/* Floats of an A that stays in half of a small second cache. */
+enum { SMALL_A = 1 << 16 };
+
+static void copy_a(float *dst, const struct matmul *p, size_t i0, size_t m, size_t k0)
 {
     const float *a = p->a + i0 * p->lda + k0;
-    if (p->lda == MATMUL_BLOCK_K)
-        return a;
-    float *dst = p->work;
     const size_t n = matmul_min(p->k - k0, MATMUL_BLOCK_K);
     for (size_t i = 0; i < m; i++)
         memcpy(dst + i * MATMUL_BLOCK_K, a + i * p->lda, n * sizeof *a);
-    return dst;
+}
+
+/* Rows of A in one block of k, as a tile wants them. */
+static const float *rows_of_a(const struct matmul *p, size_t i0, size_t m, size_t k0)
+{
+    if (p->lda == MATMUL_BLOCK_K)
+        return p->a + i0 * p->lda + k0;
+    copy_a(p->work, p, i0, m, k0);
+    return p->work;
 }
 
 /* Columns of C at t->c by panel t->b: m rows in tiles of nearly equal height. */
 static void column_of_tiles(const struct matmul_tile *first, size_t m, size_t most, tile_fn tile)
 {
     struct matmul_tile t = *first;
+    size_t rows = first->ahead.n;
     for (size_t left = (m + most - 1) / most; left; left--) {
         t.rows = (m + left - 1) / left;
+        t.ahead.n = (rows + left - 1) / left;
         tile(&t);
+        t.ahead.row += t.ahead.n * t.ahead.step;
+        rows -= t.ahead.n;
         t.a += t.rows * MATMUL_BLOCK_K;
         t.c += t.rows * t.ldc;
         m -= t.rows;
     }
 }
 
-/* Columns j0 to j0 + n, in one block of k, through panels. */
+/* The panel of columns j at k0, which is packed soon, for a variant's `cols`; nt only. */
+static struct matmul_ahead look_at(const struct matmul *p, size_t cols, size_t j, size_t k0)
+{
+    const size_t bytes = p->b_type == MATMUL_BF16 ? 2 : 4;
+    if (j >= p->n || k0 >= p->k)
+        return (struct matmul_ahead){0};
+    return (struct matmul_ahead){.row = matmul_b(p, j * p->ldb + k0),
+                                 .n = matmul_min(p->n - j, cols),
+                                 .step = p->ldb * bytes,
+                                 .bytes = matmul_min(p->k - k0, MATMUL_BLOCK_K) * bytes,
+                                 .k_bytes = bytes};
+}
+
+/* Columns j0 to j0 + CHUNK_N, in one block of k, through panels. */
 static void packed_block(const struct matmul *p, const struct matmul_variant *v, pack_fn pack,
                          size_t j0, size_t k0)
 {
     float *panels = (float *)p->work + MATMUL_CHUNK_M * MATMUL_BLOCK_K;
     const size_t end = matmul_min(p->n, j0 + MATMUL_CHUNK_N);
-    for (size_t j = j0; j < end; j += v->cols)
-        pack(panels + (j - j0) * MATMUL_BLOCK_K, p, j, k0);
     for (size_t i0 = 0; i0 < p->m; i0 += MATMUL_CHUNK_M) {
         const size_t m = matmul_min(p->m - i0, MATMUL_CHUNK_M);
         struct matmul_tile t = {.a = rows_of_a(p, i0, m, k0),
@@ -47,10 +69,17 @@ static void packed_block(const struct matmul *p, const struct matmul_variant *v,
                                 .ldc = p->ldc,
                                 .k = matmul_min(p->k - k0, MATMUL_BLOCK_K),
                                 .first = !k0};
-        for (size_t j = j0; j < end; j += v->cols) {
-            t.b = panels + (j - j0) * MATMUL_BLOCK_K;
+        for (size_t j = j0, next; j < end; j = next) {
+            float *panel = panels + (j - j0) * MATMUL_BLOCK_K;
+            next = matmul_min(j + v->cols, end);
+            if (!i0)
+                pack(panel, p, j, k0);
+            if (!i0 && pack == v->pack_nt)
+                t.ahead = next < end ? look_at(p, v->cols, next, k0)
+                                     : look_at(p, v->cols, j0, k0 + MATMUL_BLOCK_K);
+            t.b = panel;
             t.c = p->c + i0 * p->ldc + j;
-            t.cols = matmul_min(end - j, v->cols);
+            t.cols = next - j;
             column_of_tiles(&t, m, v->rows, v->tile_f32);
         }
     }
@@ -61,6 +90,30 @@ static void multiply_packed(const struct matmul *p, const struct matmul_variant 
     for (size_t j0 = 0; j0 < p->n; j0 += MATMUL_CHUNK_N)
         for (size_t k0 = 0; k0 < p->k; k0 += MATMUL_BLOCK_K)
             packed_block(p, v, pack, j0, k0);
+}
+
+/* A as a whole fits: one panel after the other, each over all of k, so that rows of B are read from
+ * end to end as memory likes it. */
+static void multiply_small_nt(const struct matmul *p, const struct matmul_variant *v)
+{
+    float *all = p->work, *panel = all + SMALL_A;
+    const size_t block = p->m * MATMUL_BLOCK_K;
+    for (size_t k0 = 0, at = 0; k0 < p->k; k0 += MATMUL_BLOCK_K, at += block)
+        copy_a(all + at, p, 0, p->m, k0);
+    for (size_t j = 0; j < p->n; j += v->cols) {
+        struct matmul_tile t = {
+            .b = panel, .ldb = v->cols, .ldc = p->ldc, .cols = matmul_min(p->n - j, v->cols)};
+        for (size_t k0 = 0; k0 < p->k; k0 += MATMUL_BLOCK_K) {
+            v->pack_nt(panel, p, j, k0);
+            t.a = all + k0 / MATMUL_BLOCK_K * block;
+            t.c = p->c + j;
+            t.k = matmul_min(p->k - k0, MATMUL_BLOCK_K);
+            t.first = !k0;
+            t.ahead = k0 + MATMUL_BLOCK_K < p->k ? look_at(p, v->cols, j, k0 + MATMUL_BLOCK_K)
+                                                 : look_at(p, v->cols, j + v->cols, 0);
+            column_of_tiles(&t, p->m, v->rows, v->tile_f32);
+        }
+    }
 }
 
 /* Few rows: B is used where it is, save for columns at the end that fill no tile. */
@@ -107,6 +160,8 @@ void matmul_nt_by_tiles(const struct matmul *p, const struct matmul_variant *v)
         clear(p);
     else if (p->m <= v->few_m)
         v->few_nt(p);
+    else if (p->m * (p->k + MATMUL_BLOCK_K - 1) <= SMALL_A)
+        multiply_small_nt(p, v);
     else
         multiply_packed(p, v, v->pack_nt);
 }

@@ -37,7 +37,15 @@ struct matmul_tile {
     size_t ldc;
     size_t rows, cols, k;
     int first; /* C = 0 + sums; else C = C + sums */
+    struct matmul_ahead {
+        const unsigned char *row; /* of B, needed soon: n of them, `step` bytes apart */
+        size_t n, step, bytes;    /* `bytes` of each */
+        size_t k_bytes;           /* of one k */
+    } ahead;
 };
+
+/* Steps of k between two calls of matmul_look_ahead. */
+enum { MATMUL_PACE = 16 };
 
 struct matmul_variant {
     size_t rows, cols;                              /* of the largest tile */
@@ -64,6 +72,19 @@ static inline size_t matmul_min(size_t a, size_t b)
 static inline const unsigned char *matmul_b(const struct matmul *p, size_t i)
 {
     return (const unsigned char *)p->b + i * (p->b_type == MATMUL_BF16 ? 2 : 4);
+}
+
+/*
+ * Asks memory for the part of the rows that is due at k, a multiple of MATMUL_PACE. Into the second
+ * cache: strides of rows are often such that the first one could not keep them.
+ */
+static inline void matmul_look_ahead(const struct matmul_ahead *h, size_t k)
+{
+    const size_t byte = k * h->k_bytes, lines = 64 / (MATMUL_PACE * h->k_bytes);
+    if (byte >= h->bytes)
+        return;
+    for (size_t i = k / MATMUL_PACE % lines; i < h->n; i += lines)
+        __builtin_prefetch(h->row + i * h->step + byte, 0, 2);
 }
 
 void matmul_few_nt_avx2(const struct matmul *p);
