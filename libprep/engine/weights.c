@@ -8,10 +8,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kernels/convert/convert.h"
 #include "kernels/ggml/ggml.h"
+#include "libprep/base/pages.h"
 
 enum { ALIGN = 64, LARGE = 1 << 17 };
 
@@ -53,24 +53,18 @@ struct weights {
     size_t cap_row;
 };
 
-/*
- * Large buffers come from the system and go back to it at once: what malloc keeps for later would
- * count against --mem without being of use.
- */
+/* What malloc keeps of small modules is little. */
 static unsigned char *buffer_new(uint64_t bytes)
 {
-    if (bytes < LARGE)
-        return aligned_alloc(ALIGN, bytes ? (size_t)bytes : ALIGN);
-    void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
+    return bytes < LARGE ? aligned_alloc(ALIGN, bytes ? (size_t)bytes : ALIGN) : pages_take(bytes);
 }
 
 static void buffer_free(unsigned char *p, uint64_t bytes)
 {
     if (bytes < LARGE)
         free(p);
-    else if (p)
-        munmap(p, (size_t)bytes);
+    else
+        pages_give(p, bytes);
 }
 
 int weights_new(struct weights **out, const struct source *source, struct prep_error *err)

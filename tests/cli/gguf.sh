@@ -141,7 +141,7 @@ run make-gguf $N -q -t Q8_0 -t Q2_K "$T/judged"
 run verify-run -q --brief --no-linears "$T/judged/glm-nano-Q8_0.gguf" "$T/judged/glm-nano-Q2_K.gguf" \
     --against $N --windows "$DATA/quality/windows.json" -n 1
 expect_exit 0
-expect_stdout_like 'glm-nano-Q8_0.gguf +20.8 MB +[0-9.]+ +[0-9.]+ +[-+]0\.000'
+expect_stdout_like 'glm-nano-Q8_0.gguf +20.8 MB +[0-9.]+ +[0-9.]+ +[-+]0\.00'
 expect_stdout_like 'glm-nano-Q2_K.gguf +7\.40 MB'
 
 begin 'modes and options that do not go together'
