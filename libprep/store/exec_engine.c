@@ -410,8 +410,8 @@ static struct progress progress_now(const struct engine *e)
     uint64_t total = 0;
     for (size_t i = 0; i < e->n_queue; i++)
         total += e->plan->files[e->queue[i]].bytes;
-    return (struct progress){"write", e->written_bytes + e->resumed_bytes, total, e->n_finished,
-                             e->n_queue};
+    return (struct progress){
+        "write", e->written_bytes + e->resumed_bytes, total, e->n_finished, e->n_queue, NULL};
 }
 
 static void show_progress(const struct engine *e, const struct progress *p)
