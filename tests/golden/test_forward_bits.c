@@ -433,6 +433,28 @@ static int note_experts(void *arg, const struct tap_router *r, struct prep_error
 /* Few tokens, so that some experts rest. */
 enum { SHORT = 6 };
 
+/* {"2": [..], ..}: those that are asked, filled up to the same number everywhere. */
+static void keep_text(struct json_out *text, struct span *json, const unsigned char *asked,
+                      int most)
+{
+    struct prep_error err = PREP_ERROR_INIT;
+    json_out_init(text, JSON_ONE_LINE);
+    json_out_open(text, '{');
+    for (int layer = FIRST_MOE; layer <= LAYERS; layer++) {
+        int spare = most;
+        for (int e = 0; e < EXPERTS; e++)
+            spare -= asked[layer * EXPERTS + e];
+        json_out_key(text, test_path("%d", layer));
+        json_out_open(text, '[');
+        for (int e = 0; e < EXPERTS; e++)
+            if (asked[layer * EXPERTS + e] || spare-- > 0)
+                json_out_i64(text, e);
+        json_out_close(text);
+    }
+    json_out_close(text);
+    assert_int_equal(json_out_finish(text, json, &err), 0);
+}
+
 static void removing_experts_nobody_asks_changes_nothing(void **state)
 {
     unsigned char asked[(LAYERS + 1) * EXPERTS] = {0};
@@ -445,6 +467,8 @@ static void removing_experts_nobody_asks_changes_nothing(void **state)
     struct runtime *r;
     struct test_model m;
     uint32_t *tokens = texts(1);
+    struct json_out text;
+    struct span json;
     int most = 0;
     (void)state;
     test_model_open(&m, nano(), &options);
@@ -461,24 +485,7 @@ static void removing_experts_nobody_asks_changes_nothing(void **state)
         most = n > most ? n : most;
     }
     assert_in_range(most, CHOSEN, EXPERTS - 1);
-    /* {"2": [..], ..}: those that are asked, filled up to the same number everywhere. */
-    struct json_out text;
-    struct span json;
-    json_out_init(&text, JSON_ONE_LINE);
-    json_out_open(&text, '{');
-    for (int layer = FIRST_MOE; layer <= LAYERS; layer++) {
-        int spare = most;
-        for (int e = 0; e < EXPERTS; e++)
-            spare -= asked[layer * EXPERTS + e];
-        json_out_key(&text, test_path("%d", layer));
-        json_out_open(&text, '[');
-        for (int e = 0; e < EXPERTS; e++)
-            if (asked[layer * EXPERTS + e] || spare-- > 0)
-                json_out_i64(&text, e);
-        json_out_close(&text);
-    }
-    json_out_close(&text);
-    assert_int_equal(json_out_finish(&text, &json, &err), 0);
+    keep_text(&text, &json, asked, most);
     if (keep_map_parse(&map, (const char *)json.p, json.n, "map", &err) ||
         prune_apply(&out, m.ckpt, &m.config, &map, &(struct apply_options){0}, NULL, &err) ||
         config_parse(&config, (const char *)out.edited[0].text.p, out.edited[0].text.n, "config",
