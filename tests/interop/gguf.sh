@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-# GGUF files of the nano, read by gguf-py and run by llama.cpp (llama-cpp-python builds it, which
-# takes minutes the first time).
+# GGUF files of the nano, read by gguf-py and run by llama.cpp (as the wheel of xllamacpp brings it).
 . tests/interop/venv.sh
 peer_venv gguf gguf==0.19.0 numpy
 GGUF_PY=$PY
@@ -32,17 +31,27 @@ run prep-inspect merge-imatrix "$T/sum.gguf" "$DATA/gguf/nano-imatrix-16.gguf" \
     "$DATA/gguf/nano-imatrix-16.gguf"
 "$GGUF_PY" tests/interop/gguf_read.py "$T/sum.gguf" >"$T/said" 2>&1 || complain "$(cat "$T/said")"
 
-begin 'llama.cpp loads every rung and its logits are near those of BF16'
+# llama.cpp has one epsilon for all norms, and rounds activations to 8 bits before its products.
+begin 'llama.cpp runs every rung, and says what verify-run says'
 (
     . tests/interop/venv.sh
-    peer_venv llama llama-cpp-python==0.3.36 numpy
+    peer_venv xllamacpp xllamacpp numpy
     echo "$PY" >"$T/llama"
 )
 if [ -e "$T/llama" ]; then
     PY=$(cat "$T/llama")
+    W=$DATA/quality/windows.json
     for f in "$T"/all/*.gguf "$T"/trunk/*.gguf "$T"/parts/*-00001-of-*.gguf; do
-        "$PY" tests/interop/gguf_run.py "$f" "$T/all/glm-nano-BF16.gguf" >"$T/said" 2>&1 ||
-            complain "${f##*/}: $(tail -n 3 "$T/said")"
-        grep '^logits' "$T/said" | sed "s/^/# ${f##*/}: /"
+        run verify-run "$f" --windows "$W" -n "${WINDOWS:-8}" --norm-eps 1e-5 --json
+        expect_exit 0
+        "$PY" tests/interop/gguf_run.py "$W" "${WINDOWS:-8}" "$f" >"$T/said" 2>"$T/why" ||
+            complain "${f##*/}: $(tail -n 3 "$T/why")"
+        "$PY" -c 'import json, math, sys
+ours = json.load(open(sys.argv[1]))["models"][0]["free"]["nll"]["mean"]
+theirs = float(open(sys.argv[2]).read().split()[1])
+off = math.expm1(abs(ours - theirs))
+print(f"{sys.argv[3]}: llama.cpp {theirs:.5f}, ours {ours:.5f} nats, perplexity off by {100 * off:.3f} %")
+sys.exit(off > 0.01)' "$T/.out" "$T/said" "${f##*/}" >"$T/said2" || complain "$(cat "$T/said2")"
+        sed 's/^/# /' "$T/said2"
     done
 fi

@@ -1,29 +1,97 @@
 # SPDX-License-Identifier: MIT
-"""Load a GGUF file with llama.cpp and compare its logits with those of another one."""
+"""Mean nats per token that llama.cpp gives the windows of a JSON file, for each GGUF file.
+
+usage: gguf_run.py WINDOWS.json N FILE.gguf...      lines: FILE NATS
+
+llama.cpp comes inside the wheel of xllamacpp, which exports its C functions. Parameter structs are
+opaque: the library fills them, and only the first fields of the context's are set (n_ctx, n_batch,
+n_ubatch, n_seq_max).
+"""
+import ctypes
+import importlib.util
+import json
+import math
+import pathlib
 import sys
 
 import numpy as np
-from llama_cpp import Llama
-
-TEXT = b"The answer is written down once, and read many times. int main(void) { return 0; }"
 
 
-def logits(path):
-    model = Llama(model_path=path, n_ctx=256, logits_all=True, verbose=False, n_threads=2)
-    tokens = model.tokenize(TEXT, add_bos=False, special=False)
-    model.eval(tokens)
-    out = np.array(model.scores[: len(tokens)], dtype=np.float64)
-    model.close()
-    return out
+class Params(ctypes.Structure):  # larger than either: what is behind their end is not looked at
+    _fields_ = [("words", ctypes.c_uint32 * 256)]
+
+
+class Batch(ctypes.Structure):
+    _fields_ = [("n_tokens", ctypes.c_int32), ("token", ctypes.POINTER(ctypes.c_int32)),
+                ("embd", ctypes.c_void_p), ("pos", ctypes.POINTER(ctypes.c_int32)),
+                ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
+                ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+                ("logits", ctypes.POINTER(ctypes.c_int8))]
+
+
+LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+ignore = LOG(lambda level, text, arg: None)
+
+
+def library():
+    at = pathlib.Path(importlib.util.find_spec("xllamacpp").origin).parent
+    lib = ctypes.CDLL(str(next(at.glob("xllamacpp*.so"))))
+    pointer = ctypes.c_void_p
+    for name, result, arguments in (
+            ("llama_backend_init", None, []),
+            ("llama_log_set", None, [LOG, pointer]),
+            ("llama_model_default_params", Params, []),
+            ("llama_context_default_params", Params, []),
+            ("llama_model_load_from_file", pointer, [ctypes.c_char_p, Params]),
+            ("llama_init_from_model", pointer, [pointer, Params]),
+            ("llama_batch_init", Batch, [ctypes.c_int32] * 3),
+            ("llama_decode", ctypes.c_int32, [pointer, Batch]),
+            ("llama_get_logits", ctypes.POINTER(ctypes.c_float), [pointer]),
+            ("llama_get_memory", pointer, [pointer]),
+            ("llama_memory_clear", None, [pointer, ctypes.c_bool]),
+            ("llama_free", None, [pointer]),
+            ("llama_model_free", None, [pointer])):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    lib.llama_log_set(ignore, None)
+    lib.llama_backend_init()
+    return lib
+
+
+def nats(lib, context, window, vocab):
+    n = len(window)
+    batch = lib.llama_batch_init(n, 0, 1)
+    batch.n_tokens = n
+    for i, token in enumerate(window):
+        batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, i, 1
+        batch.seq_id[i][0], batch.logits[i] = 0, 1
+    lib.llama_memory_clear(lib.llama_get_memory(context), True)
+    if lib.llama_decode(context, batch):
+        sys.exit("llama_decode failed")
+    z = np.ctypeslib.as_array(lib.llama_get_logits(context), (n, vocab)).astype(np.float64)[:-1]
+    top = z.max(1)
+    lse = top + np.log(np.exp(z - top[:, None]).sum(1))
+    return float((lse - z[np.arange(n - 1), window[1:]]).mean())
 
 
 def main():
-    a, b = logits(sys.argv[1]), logits(sys.argv[2])
-    assert a.shape == b.shape and np.isfinite(a).all()
-    error = float(np.linalg.norm(a - b) / np.linalg.norm(b))
-    same = float((a.argmax(1) == b.argmax(1)).mean())
-    print(f"logits: {len(a)} positions, relative difference {error:.4f}, same first choice {same:.2f}")
-    assert error < 0.6, error
+    windows = json.load(open(sys.argv[1]))["evaluation"]["tokens"]
+    take, vocab = int(sys.argv[2]), 2048
+    windows = [windows[i * len(windows) // take] for i in range(take)]
+    lib = library()
+    for path in sys.argv[3:]:
+        model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
+        if not model:
+            sys.exit(f"{path}: not loaded")
+        params = lib.llama_context_default_params()
+        params.words[0:4] = [256, 256, 256, 1]
+        context = lib.llama_init_from_model(model, params)
+        if not context:
+            sys.exit(f"{path}: no context")
+        mean = math.fsum(nats(lib, context, w, vocab) for w in windows) / take
+        print(f"{pathlib.Path(path).name} {mean:.6f}", flush=True)
+        lib.llama_free(context)
+        lib.llama_model_free(model)
 
 
 main()
