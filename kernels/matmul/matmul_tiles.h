@@ -87,6 +87,13 @@ static inline void matmul_look_ahead(const struct matmul_ahead *h, size_t k)
         __builtin_prefetch(h->row + i * h->step + byte, 0, 2);
 }
 
+/* A row of a tile of C, needed at the end of the tile. */
+static inline void matmul_prefetch_c(const float *c, size_t bytes)
+{
+    __builtin_prefetch(c, 1, 3);
+    __builtin_prefetch((const char *)c + bytes - 4, 1, 3);
+}
+
 void matmul_few_nt_avx2(const struct matmul *p);
 void matmul_few_nt_avx512(const struct matmul *p);
 
