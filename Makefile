@@ -79,8 +79,9 @@ MPI_TESTS := $(call programs,tests/mpi/*.c)
 MPI_SH   := $(filter-out %/mpirun.sh,$(call sources,tests/mpi/*.sh))
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/unit/test_parallel tests/unit/test_executor tests/unit/test_exec_memory \
-        tests/unit/test_verify tests/unit/test_pack tests/unit/test_synth tests/unit/test_product
+TSAN_TESTS := tests/faults/test_runtime_faults tests/unit/test_parallel tests/unit/test_executor tests/unit/test_strands \
+        tests/unit/test_exec_memory tests/unit/test_verify tests/unit/test_pack tests/unit/test_synth \
+        tests/unit/test_product
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
 
 Q := $(if $(filter 1,$V),,@)
@@ -105,11 +106,11 @@ $B/%.o: %.c
 
 $B/libprep/base/ranks_mpi.o: ISA_FLAGS = $(MPI_CFLAGS)
 
-# The archive is made anew when another transport goes into it.
-$B/.transport-$(or $(MPI_BY),none):
+# The archive is made anew when another transport goes into it: the file changes only then.
+.PHONY: always
+$B/.transport: always
 	@mkdir -p $(@D)
-	@rm -f $B/.transport-*
-	@touch $@
+	@echo $(or $(MPI_BY),none) | cmp -s - $@ || echo $(or $(MPI_BY),none) >$@
 
 define archive
 	@mkdir -p $(@D)
@@ -124,7 +125,7 @@ define link
 	$Q$(CC) $(LDFLAGS_ALL) $(1) $^ $(LIBS) $(2) -o $@
 endef
 
-$B/libprep.a: $(LIB_OBJ) $B/.transport-$(or $(MPI_BY),none)
+$B/libprep.a: $(LIB_OBJ) $B/.transport
 	$(archive)
 
 $B/libcli.a: $(CLI_OBJ)
@@ -173,7 +174,7 @@ data: $B/tests/tools/unpack ## unpack the test data into build/data
 	@$< tests/data/SHA256SUMS $(DATA)
 
 # A job is one line for tests/run.sh: a label, then a command.
-V_ENV := PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin PREP_TEST_TOOLS=$B/tests/tools
+V_ENV := OMP_WAIT_POLICY=passive PREP_TEST_DATA=$(DATA) PREP_BIN=$B/bin PREP_TEST_TOOLS=$B/tests/tools
 short  = $(notdir $B)/$(notdir $(patsubst %/,%,$(dir $(1))))/$(basename $(notdir $(1)))
 c_job  = '$(call short,$(1)) $(V_ENV) $(1)'
 sh_job = '$(call short,$(1)) $(V_ENV) sh $(1)'
@@ -262,7 +263,9 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_prune.sh
 	@$(V_ENV) sh tests/bench/bench_tokenizer.sh
 	@$(V_ENV) sh tests/bench/bench_peers.sh
+	@$(V_ENV) sh tests/bench/bench_ggml.sh
 	@$(V_ENV) sh tests/bench/bench_matmul.sh
+	@$(V_ENV) sh tests/bench/bench_prefill.sh
 	@$(V_ENV) sh tests/bench/bench_end_to_end.sh
 
 .PHONY: quality

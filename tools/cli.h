@@ -4,12 +4,8 @@
  *
  * A tool describes itself in a const struct cli_program with one table of options; parsing,
  * --help and the man page (--help-man) come from it. stdout carries results only; messages and
- * progress go to stderr. A tool is
- *
- *     static int run(struct cli *cli, const void *options, struct report *report,
- *                    struct prep_error *err);
- *
- * and a main() of two lines: its options with their defaults, and
+ * progress go to stderr. A tool is a cli_run_fn and a main() of two lines: its options with their
+ * defaults, and
  *
  *     return cli_main(&program, &options, run, argc, argv);
  *

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "tools/cli_gguf.h"
+
 enum { COUNT_TEXT = 32 };
 
 /* ---- small texts ---- */
@@ -321,6 +323,8 @@ static int show_text(struct cli_inspect *r, const struct inspected *it,
     case KIND_MANIFEST:
         show_manifest(r, &it->manifest);
         return 0;
+    case KIND_GGUF:
+        return cli_show_gguf(r->cli, it, filter, list, r->err);
     }
     return 0;
 }

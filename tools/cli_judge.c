@@ -291,15 +291,19 @@ static void pairs(FILE *f, const struct judgement *j)
     }
 }
 
-void cli_judge_print(FILE *f, const struct judgement *j, int details, size_t n_worst)
+void cli_judge_print(FILE *f, const struct judgement *j, enum cli_judge_amount amount,
+                     size_t n_worst)
 {
+    const int one = j->n_results == 1;
     head(f, j);
-    if (j->n_results > 1) {
+    if (amount == JUDGE_BRIEF || !one)
         summary(f, j);
+    if (amount != JUDGE_BRIEF && !one)
         pairs(f, j);
-    }
-    for (size_t i = 0; i < j->n_results && (details || j->n_results == 1); i++) {
-        if (j->n_results > 1)
+    if (amount == JUDGE_BRIEF || (amount == JUDGE_NORMAL && !one))
+        return;
+    for (size_t i = 0; i < j->n_results; i++) {
+        if (!one)
             fprintf(f, "\n%s\n", j->results[i].model.path);
         details_of(f, j, &j->results[i], n_worst);
     }

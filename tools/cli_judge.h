@@ -16,8 +16,13 @@
 extern "C" {
 #endif
 
-/* One model: every figure; several: a line each, and with `details` every figure of each, too. */
-void cli_judge_print(FILE *f, const struct judgement *j, int details, size_t n_worst);
+enum cli_judge_amount { JUDGE_BRIEF, JUDGE_NORMAL, JUDGE_DETAILS };
+/*
+ * Normal: every figure of one model; a line for each of several, and their pairs. Brief: the lines
+ * alone. Details: everything.
+ */
+void cli_judge_print(FILE *f, const struct judgement *j, enum cli_judge_amount amount,
+                     size_t n_worst);
 void cli_judge_verdicts(FILE *f, const struct judgement *j, const struct judge_verdict *v,
                         size_t n);
 void cli_judge_texts(FILE *f, const struct judge_text_made *made, size_t n);

@@ -68,6 +68,15 @@ static void format_duration(double seconds, char *buf, size_t size)
         snprintf(buf, size, "%u:%02u", s / 60, s % 60);
 }
 
+/* "12.4 GB", or "1234 tokens". */
+static const char *format_amount(uint64_t v, const char *unit, char buf[CLI_BYTES_TEXT])
+{
+    if (!unit)
+        return cli_format_bytes(v, buf);
+    snprintf(buf, CLI_BYTES_TEXT, "%" PRIu64 " %.10s", v, unit);
+    return buf;
+}
+
 /* "copy 12.4 GB of 1.13 TB, 1 %, 2.31 GB/s, 8:05 left, 3 of 85 files, peak 1.21 GiB" */
 static void format_progress(const struct cli *cli, const struct progress *p, double now, char *buf,
                             size_t size)
@@ -85,8 +94,9 @@ static void format_progress(const struct cli *cli, const struct progress *p, dou
         snprintf(files, sizeof files, "%" PRIu64 " of %" PRIu64 " files, ", p->done_files,
                  p->total_files);
     snprintf(buf, size, "%s %s of %s, %d %%, %s/s, %s left, %speak %s", p->phase,
-             cli_format_bytes(p->done_bytes, done), cli_format_bytes(p->total_bytes, total),
-             (int)percent, cli_format_bytes((uint64_t)per_second, rate), left, files,
+             format_amount(p->done_bytes, p->unit, done),
+             format_amount(p->total_bytes, p->unit, total), (int)percent,
+             format_amount((uint64_t)per_second, p->unit, rate), left, files,
              cli_format_memory(peak_memory(), peak));
 }
 

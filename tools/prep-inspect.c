@@ -4,13 +4,15 @@
 
 #include "libprep/release/compare.h"
 #include "libprep/release/inspect_check.h"
+#include "tools/cli_gguf.h"
 #include "tools/cli_inspect.h"
 #include "tools/cli_lint.h"
 
 struct options {
     const char *match, *keep_map;
     int64_t layer;
-    int tensors, read_data, pruned;
+    int64_t max_tensors;
+    int tensors, read_data, pruned, strict_parity;
     struct cli_lint_options lint;
 };
 
@@ -32,6 +34,11 @@ static const struct cli_option table[] = {
     {"ep", 0, CLI_INT, "N", "lint: can N expert-parallel ranks serve it", AT(lint.ep), 1, 65536},
     {"source", 0, CLI_TEXT, "PATH", "lint: the checkpoint this one was cut from: compare routers",
      AT(lint.source), 0, 0},
+    {"max-tensors", 0, CLI_INT, "N", "split: begin a new part after N tensors", AT(max_tensors), 1,
+     INT32_MAX},
+    {"strict-parity", 0, CLI_FLAG, NULL,
+     "split, merge: as llama.cpp's tool does, which does not give the file back", AT(strict_parity),
+     0, 0},
     CLI_PLAN_OPTIONS(struct options, lint.plan),
 };
 
@@ -43,13 +50,21 @@ static const struct cli_program program = {
                 "check PATH...\n"
                 "diff A B\n"
                 "lint PATH...\n"
-                "repair SOURCE OUTPUT",
+                "repair SOURCE OUTPUT\n"
+                "split GGUF OUTPUT\n"
+                "merge GGUF OUTPUT\n"
+                "merge-imatrix OUTPUT FILE...",
     .description =
         "PATH is a checkpoint (a folder, or ORG/NAME in the local hub cache), a .safetensors file, "
         "an index, a config.json, observations (a file, a folder of blocks or a bundle), a "
-        "keep-map or a prep-manifest.json. What it is, is told by what it holds.\n\n"
+        "keep-map, a prep-manifest.json or a GGUF file (of a split set any part). What it is, is "
+        "told by what it holds.\n\n"
         "check holds each PATH against itself: a checkpoint against its config, keep-map and "
         "manifest. Every fault is one line on stdout: CODE place: text.\n\n"
+        "split cuts a GGUF file into parts, merge makes a set of parts one file again, with the "
+        "bytes "
+        "it had; both look at every part first. merge-imatrix adds importance matrices; OUTPUT "
+        "NAME.dat is written in the older form.\n\n"
         "diff holds B against A. With --pruned or --keep-map A is seen through the map, with fewer "
         "experts under their new ids, so that B is proven to hold A's bytes.\n\n"
         "lint says what will fail when an engine serves the checkpoint: one line for each finding, "
@@ -281,11 +296,22 @@ static int check_all(struct run *r)
     return n ? prep_fail(r->show.err, PREP_EVERIFY, "%zu fault%s found", n, cli_plural(n)) : 0;
 }
 
-enum mode { MODE_SHOW, MODE_CHECK, MODE_DIFF, MODE_LINT, MODE_REPAIR, N_MODES };
+enum mode {
+    MODE_SHOW,
+    MODE_CHECK,
+    MODE_DIFF,
+    MODE_LINT,
+    MODE_REPAIR,
+    MODE_SPLIT,
+    MODE_MERGE,
+    MODE_IMATRIX,
+    N_MODES
+};
 
 static enum mode mode_of(const char *word)
 {
-    static const char *const words[N_MODES] = {"", "check", "diff", "lint", "repair"};
+    static const char *const words[N_MODES] = {"",       "check", "diff",  "lint",
+                                               "repair", "split", "merge", "merge-imatrix"};
     for (int m = MODE_CHECK; m < N_MODES; m++)
         if (strcmp(words[m], word) == 0)
             return (enum mode)m;
@@ -298,6 +324,8 @@ static int check_options(const struct options *o, const struct cli_common *c, en
 {
     const struct cli_lint_options *l = &o->lint;
     const int reading = mode == MODE_CHECK || mode == MODE_DIFF;
+    const int cutting = mode == MODE_SPLIT || mode == MODE_MERGE;
+    const int writing = cutting || mode == MODE_REPAIR;
     if (mode != MODE_SHOW && (o->tensors || o->match || o->layer >= 0))
         return prep_fail(err, PREP_EUSAGE, "--tensors, --layer and --match only show");
     if (!reading && o->read_data)
@@ -310,9 +338,11 @@ static int check_options(const struct options *o, const struct cli_common *c, en
         return prep_fail(err, PREP_EUSAGE, "--tp, --ep and --source go with lint");
     if (mode != MODE_LINT && mode != MODE_REPAIR && l->engines)
         return prep_fail(err, PREP_EUSAGE, "--engine goes with lint and repair");
-    if (mode != MODE_REPAIR && (c->dry_run || c->fresh || c->force || c->assemble || c->part.n ||
-                                l->plan.shard_bytes || l->plan.sync_bytes || l->plan.no_hashes))
-        return prep_fail(err, PREP_EUSAGE, "options of writing go with repair");
+    if ((mode != MODE_SPLIT && o->max_tensors) || (!cutting && o->strict_parity))
+        return prep_fail(err, PREP_EUSAGE, "--max-tensors and --strict-parity go with split");
+    if (!writing && ((c->force && mode != MODE_IMATRIX) || c->dry_run || c->fresh || c->assemble ||
+                     c->part.n || l->plan.shard_bytes || l->plan.sync_bytes || l->plan.no_hashes))
+        return prep_fail(err, PREP_EUSAGE, "options of writing go with repair, split and merge");
     return 0;
 }
 
@@ -347,6 +377,15 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
         return cli_lint(cli, &r.o->lint, cli->operands + 1, cli->n_operands - 1, r.show.list, err);
     if (mode == MODE_REPAIR)
         return repair(&r);
+    if (mode == MODE_SPLIT || mode == MODE_MERGE) {
+        const struct cli_gguf_options g = {.max_tensors = r.o->max_tensors,
+                                           .strict_parity = r.o->strict_parity,
+                                           .plan = r.o->lint.plan};
+        return cli_cut_gguf(cli, &g, mode == MODE_SPLIT, cli->operands + 1, cli->n_operands - 1,
+                            report, err);
+    }
+    if (mode == MODE_IMATRIX)
+        return cli_merge_imatrix(cli, cli->operands + 1, cli->n_operands - 1, err);
     if (cli->n_operands != 3)
         return prep_fail(err, PREP_EUSAGE, "diff wants two checkpoints, A and B");
     return diff(&r, cli->operands[1], cli->operands[2]);

@@ -11,7 +11,7 @@ struct options {
     const char *index_pattern, *isa, *greedy;
     struct cli_list texts;
     int64_t window, max_windows, new_tokens, worst;
-    int dense, mtp_dense, mtp, as_is, no_linears;
+    int dense, mtp_dense, mtp, as_is, no_linears, brief;
     double norm_eps;
     struct judge_limits limits;
 };
@@ -52,6 +52,7 @@ static const struct cli_option table[] = {
      0},
     {"no-linears", 0, CLI_FLAG, NULL, "leave out the errors of single linears", AT(no_linears), 0,
      0},
+    {"brief", 0, CLI_FLAG, NULL, "print a line for each model and nothing else", AT(brief), 0, 0},
     {"worst", 0, CLI_INT, "N", "how many of the worst linears to list; 10 when not given",
      AT(worst), 0, 1 << 20},
     {"greedy", 'g', CLI_TEXT, "PROMPT", "print what each model goes on with", AT(greedy), 0, 0},
@@ -189,7 +190,11 @@ static int judge(struct cli *cli, const struct options *o, const struct judge_jo
     if (cli->common.json && judge_facts(report->facts, &j, v, n, err))
         goto out;
     if (!cli->common.json) {
-        cli_judge_print(cli->host.out, &j, cli->common.verbose, (size_t)o->worst);
+        cli_judge_print(cli->host.out, &j,
+                        o->brief              ? JUDGE_BRIEF
+                        : cli->common.verbose ? JUDGE_DETAILS
+                                              : JUDGE_NORMAL,
+                        (size_t)o->worst);
         cli_judge_verdicts(cli->host.out, &j, v, n);
     }
     rc = check_verdicts(v, n, err);

@@ -80,8 +80,8 @@ static inline enum affine_range affine_range(const struct affine_tile *t, struct
                : AFFINE_ANY;
 }
 
-static inline struct affine_sums affine_levels(struct affine_tile *t, struct lanes s,
-                                               struct lanes min, enum affine_range range)
+__attribute__((always_inline)) static inline struct affine_sums
+affine_levels(struct affine_tile *t, struct lanes s, struct lanes min, enum affine_range range)
 {
     if (range == AFFINE_INSIDE)
         return affine_sum(t, s, min, AFFINE_INSIDE);

@@ -95,33 +95,40 @@ symmetric_search(const float *x, const float *w, int n, int nm, int exact)
     return f;
 }
 
-/* The state of refining: levels and the sums over them. */
+/* The state of refining: levels, the terms w x q and w q q of each value, the sums of these. */
 struct refined {
-    float q[16 * GGML_LANES];
+    float q[16 * GGML_LANES], a[16 * GGML_LANES], b[16 * GGML_LANES];
     struct symmetric_sums t;
 };
+
+static inline void refined_put(struct refined *r, int i, struct lanes x, struct lanes q)
+{
+    const struct lanes w = lanes_mul(x, x);
+    tile_put(r->q, i, q);
+    tile_put(r->a, i, lanes_mul(lanes_mul(w, x), q));
+    tile_put(r->b, i, lanes_mul(lanes_mul(w, q), q));
+}
 
 /* Value i moves to the level that is best for it; in which lanes it did. */
 __attribute__((always_inline)) static inline struct lane_mask refine_one(struct refined *r,
                                                                          struct lanes x, int i)
 {
-    const struct lanes zero = lanes_set(0), w = lanes_mul(x, x), wx = lanes_mul(w, x);
-    const struct lanes l = tile_at(r->q, i), a0 = r->t.a, b0 = r->t.b;
-    struct lanes a = lanes_sub(a0, lanes_mul(wx, l));
-    struct lanes b = lanes_sub(b0, lanes_mul(lanes_mul(w, l), l));
-    struct lane_mask go = lanes_less(zero, a);
+    const struct lanes zero = lanes_set(0), l = tile_at(r->q, i), a0 = r->t.a, b0 = r->t.b;
+    struct lanes a = lanes_sub(a0, tile_at(r->a, i));
+    struct lanes b = lanes_sub(b0, tile_at(r->b, i));
     const struct lanes q = symmetric_round(lanes_div(lanes_mul(x, b), a), 4, 1);
-    go = lanes_both(go, lanes_unequal(q, l));
+    struct lane_mask go = lanes_both(lanes_less(zero, a), lanes_unequal(q, l));
     if (!lanes_any(go)) /* so most of the time; and what follows need not wait */
         return go;
-    a = lanes_add(a, lanes_mul(wx, q));
+    const struct lanes w = lanes_mul(x, x);
+    a = lanes_add(a, lanes_mul(lanes_mul(w, x), q));
     b = lanes_add(b, lanes_mul(lanes_mul(w, q), q));
     go = lanes_both(go, lanes_less(zero, b));
     go =
         lanes_both(go, lanes_less(lanes_mul(lanes_mul(a0, a0), b), lanes_mul(lanes_mul(a, a), b0)));
     r->t.a = lanes_select(go, a, a0);
     r->t.b = lanes_select(go, b, b0);
-    tile_put(r->q, i, lanes_select(go, q, l));
+    refined_put(r, i, x, lanes_select(go, q, l));
     return go;
 }
 
@@ -132,11 +139,9 @@ static inline struct lane_mask refined_init(struct refined *r, const float *x)
     const struct lanes s = lanes_div(lanes_set(-4), m);
     r->t.a = r->t.b = lanes_set(0);
     for (int i = 0; i < 16; i++) {
-        const struct lanes v = tile_at(x, i), w = lanes_mul(v, v);
-        const struct lanes q = symmetric_round(lanes_mul(s, v), 4, 0);
-        tile_put(r->q, i, q);
-        r->t.a = lanes_add(r->t.a, lanes_mul(lanes_mul(w, v), q));
-        r->t.b = lanes_add(r->t.b, lanes_mul(lanes_mul(w, q), q));
+        refined_put(r, i, tile_at(x, i), symmetric_round(lanes_mul(s, tile_at(x, i)), 4, 0));
+        r->t.a = lanes_add(r->t.a, tile_at(r->a, i));
+        r->t.b = lanes_add(r->t.b, tile_at(r->b, i));
     }
     return some;
 }

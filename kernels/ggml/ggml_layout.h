@@ -183,6 +183,16 @@ static inline void nvfp4_factors(float *d, float *m, const uint8_t *b)
     }
 }
 
+/* One bit, at `shift`, of each of 256 codes: bit t of byte l is that of code 32 t + l. */
+static inline void bits_pack(uint8_t *__restrict b, const uint8_t *__restrict level, int shift)
+{
+    for (int l = 0; l < 32; l++)
+        b[l] = (uint8_t)((level[l] >> shift & 1) | (level[l + 32] >> shift & 1) << 1 |
+                         (level[l + 64] >> shift & 1) << 2 | (level[l + 96] >> shift & 1) << 3 |
+                         (level[l + 128] >> shift & 1) << 4 | (level[l + 160] >> shift & 1) << 5 |
+                         (level[l + 192] >> shift & 1) << 6 | (level[l + 224] >> shift & 1) << 7);
+}
+
 #ifdef __cplusplus
 }
 #endif

@@ -53,12 +53,7 @@ static inline void q2_k_factors(float *d, float *m, const uint8_t *b)
 static inline void q3_k_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     pairs_pack(b + 32, level);
-    for (int l = 0; l < 32; l++) {
-        unsigned high = 0;
-        for (int t = 0; t < 8; t++)
-            high |= (unsigned)(level[32 * t + l] >> 2 & 1) << t;
-        b[l] = (uint8_t)high;
-    }
+    bits_pack(b, level, 2);
 }
 
 static inline void q3_k_unpack(int8_t *__restrict q, const uint8_t *__restrict b)

@@ -66,12 +66,7 @@ static inline void q4_k_unpack(int8_t *__restrict q, const uint8_t *__restrict b
 static inline void q5_k_pack(uint8_t *__restrict b, const uint8_t *__restrict level)
 {
     halves_pack(b + 48, level);
-    for (int l = 0; l < 32; l++) {
-        unsigned high = 0;
-        for (int t = 0; t < 8; t++)
-            high |= (unsigned)(level[32 * t + l] >> 4 & 1) << t;
-        b[16 + l] = (uint8_t)high;
-    }
+    bits_pack(b + 16, level, 4);
 }
 
 static inline void q5_k_unpack(int8_t *__restrict q, const uint8_t *__restrict b)

@@ -28,7 +28,7 @@
 extern "C" {
 #endif
 
-enum { MATMUL_BLOCK_K = 256 };
+enum { MATMUL_BLOCK_K = 128 };
 
 enum matmul_type { MATMUL_F32, MATMUL_BF16 };
 

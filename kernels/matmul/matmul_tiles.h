@@ -22,11 +22,18 @@
 extern "C" {
 #endif
 
-/* The block of A (144 KiB) is read from the second cache once per panel of B, a panel (16 or 32
- * KiB) stays in the first one over the block of A, all panels (512 KiB) in the third. 144 is a
+/* The block of A (72 KiB) is read from the second cache once per panel of B, a panel (8 or 16
+ * KiB) stays in the first one over the block of A, all panels (256 KiB) in the third. 144 is a
  * multiple of the 6 and 12 rows of the largest tiles. */
 enum { MATMUL_CHUNK_M = 144, MATMUL_CHUNK_N = 512 };
 enum { MATMUL_WORK_BYTES = 4 * MATMUL_BLOCK_K * (MATMUL_CHUNK_M + MATMUL_CHUNK_N) };
+
+/* Rows of B that are needed soon. */
+struct matmul_ahead {
+    const unsigned char *row; /* n of them, `step` bytes apart */
+    size_t n, step, bytes;    /* `bytes` of each */
+    size_t k_bytes;           /* of one k */
+};
 
 /* A tile of C and what is added to it: the sums of one block of k. */
 struct matmul_tile {
@@ -37,11 +44,7 @@ struct matmul_tile {
     size_t ldc;
     size_t rows, cols, k;
     int first; /* C = 0 + sums; else C = C + sums */
-    struct matmul_ahead {
-        const unsigned char *row; /* of B, needed soon: n of them, `step` bytes apart */
-        size_t n, step, bytes;    /* `bytes` of each */
-        size_t k_bytes;           /* of one k */
-    } ahead;
+    struct matmul_ahead ahead;
 };
 
 /* Steps of k between two calls of matmul_look_ahead. */

@@ -93,6 +93,9 @@ size_t json_count(const struct json *d, uint32_t node);
 uint32_t json_get(const struct json *d, uint32_t object, const char *key);
 /* Is this string node equal to s (after decoding)? */
 int json_equal(const struct json *d, uint32_t node, const char *s);
+int json_equal_n(const struct json *d, uint32_t node, const char *s, size_t n);
+/* Are both strings, and equal? */
+int json_same_string(const struct json *a, uint32_t x, const struct json *b, uint32_t y);
 
 /*
  * Decoded string, NUL-terminated copy in the arena; *n (may be NULL) is its length. An embedded

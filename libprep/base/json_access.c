@@ -17,10 +17,14 @@ size_t json_count(const struct json *d, uint32_t node)
 
 int json_equal(const struct json *d, uint32_t node, const char *s)
 {
+    return json_equal_n(d, node, s, strlen(s));
+}
+
+int json_equal_n(const struct json *d, uint32_t node, const char *s, size_t n)
+{
     const struct json_node *k = &d->nodes[node];
     if (k->type != JSON_STRING)
         return 0;
-    size_t n = strlen(s);
     if (!k->escaped)
         return k->end - k->start - 2 == n && memcmp(d->text + k->start + 1, s, n) == 0;
     struct json_reader u = {.s = d->text + k->start + 1, .end = d->text + k->end - 1};
@@ -28,6 +32,20 @@ int json_equal(const struct json *d, uint32_t node, const char *s)
         if (json_next_byte(&u) != (unsigned char)s[i])
             return 0;
     return json_next_byte(&u) < 0;
+}
+
+int json_same_string(const struct json *a, uint32_t x, const struct json *b, uint32_t y)
+{
+    const struct json_node *k = &a->nodes[x], *l = &b->nodes[y];
+    if (k->type != JSON_STRING || l->type != JSON_STRING)
+        return 0;
+    struct json_reader u = {.s = a->text + k->start + 1, .end = a->text + k->end - 1};
+    struct json_reader v = {.s = b->text + l->start + 1, .end = b->text + l->end - 1};
+    int c;
+    while ((c = json_next_byte(&u)) == json_next_byte(&v))
+        if (c < 0)
+            return 1;
+    return 0;
 }
 
 uint32_t json_get(const struct json *d, uint32_t object, const char *key)

@@ -31,7 +31,7 @@ void ranks_close(struct ranks *r)
 void ranks_abort(struct ranks *r, int exit_code)
 {
     if (r->size > 1)
-        r->calls->abort(r, exit_code);
+        r->calls->end_all(r, exit_code);
 }
 
 /* Is there anybody to talk to? 1 or 0; -1 when it is no use any more. */

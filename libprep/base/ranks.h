@@ -54,7 +54,7 @@ struct ranks_calls {
     /* Every rank's note is taken out of the transport: did rank i raise? */
     int (*settle)(struct ranks *r, const unsigned char *did_raise, struct prep_error *err);
     void (*close)(struct ranks *r);
-    void (*abort)(struct ranks *r, int exit_code);
+    void (*end_all)(struct ranks *r, int exit_code);
 };
 
 enum { RANKS_TAG_BYTES = 48 };

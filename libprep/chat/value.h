@@ -152,7 +152,6 @@ PREP_MUST_CHECK int tpl_dict_set(struct tpl_run *r, struct tpl_dict *d, struct t
 PREP_MUST_CHECK int tpl_dict_get(struct tpl_run *r, struct tpl_value *out, const struct tpl_dict *d,
                                  struct tpl_value key);
 
-/* Asking values (ops.c). */
 int tpl_truth(struct tpl_value v);
 const char *tpl_kind_name(struct tpl_value v); /* "str", "list"... */
 static inline int tpl_is_list(struct tpl_value v)
@@ -167,7 +166,6 @@ PREP_MUST_CHECK int tpl_compare(struct tpl_run *r, enum tpl_op op, struct tpl_va
 PREP_MUST_CHECK int tpl_binary(struct tpl_run *r, struct tpl_value *out, enum tpl_op op,
                                struct tpl_value a, struct tpl_value b);
 PREP_MUST_CHECK int tpl_negate(struct tpl_run *r, struct tpl_value *out, struct tpl_value v);
-/* What a loop would see. */
 PREP_MUST_CHECK int tpl_iterate(struct tpl_run *r, const struct tpl_value **items, size_t *n,
                                 struct tpl_value v);
 /* Python's len(); -1. */
@@ -178,7 +176,6 @@ PREP_MUST_CHECK int tpl_get_attribute(struct tpl_run *r, struct tpl_value *out, 
                                       const struct tpl_str *name);
 PREP_MUST_CHECK int tpl_get_item(struct tpl_run *r, struct tpl_value *out, struct tpl_value v,
                                  struct tpl_value key);
-/* Each of the three is an integer or none. */
 PREP_MUST_CHECK int tpl_slice(struct tpl_run *r, struct tpl_value *out, struct tpl_value v,
                               const struct tpl_value bounds[3]);
 

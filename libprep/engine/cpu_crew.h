@@ -20,7 +20,8 @@ extern "C" {
 #endif
 
 enum {
-    CPU_TILE_COLS = 64,   /* rows of a weight that a task multiplies with */
+    CPU_TILE_MOST = 256,  /* rows of a weight that a task multiplies with: at most ... */
+    CPU_TILE_LEAST = 32,  /* ... and at least, so that every thread has some */
     CPU_DECODE_ROWS = 32, /* ... that are decoded at a time */
     CPU_BLOCK_ROWS = 256, /* rows of x of a task */
     CPU_TOKENS = 16,      /* queries of an attention task */

@@ -71,15 +71,18 @@ int cpu_linear(void *self, const struct ops_linear *p, size_t *bad, struct prep_
     struct cpu *c = self;
     enum matmul_type type;
     const int plain = plain_type(p->w->linear, &type);
-    struct grid g = {p, CPU_BLOCK_ROWS, CPU_TILE_COLS, 0};
+    struct grid g = {p, CPU_BLOCK_ROWS, CPU_TILE_MOST, 0};
+    if (p->n == 0)
+        return 0;
     if (!plain) { /* what is decoded is used for every row */
         g.block = p->n;
         g.tile = CPU_DECODE_ROWS;
     }
+    const size_t n_blocks = (p->n + g.block - 1) / g.block, wish = 2 * (size_t)c->n_threads;
+    while (plain && g.tile > CPU_TILE_LEAST && n_blocks * (p->w->count / g.tile) < wish)
+        g.tile /= 2;
     g.n_tiles = (size_t)(p->w->count + g.tile - 1) / g.tile;
-    if (p->n == 0)
-        return 0;
-    return cpu_run(c, (p->n + g.block - 1) / g.block * g.n_tiles, linear_task, &g, bad, err);
+    return cpu_run(c, n_blocks * g.n_tiles, linear_task, &g, bad, err);
 }
 
 /* kv_b by heads. Tasks: blocks of rows, outer, and heads. */

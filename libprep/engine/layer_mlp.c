@@ -250,9 +250,8 @@ static int announce(const struct moe *m)
         for (int i = 0; i < 3 && m->begin[e] < m->begin[e + 1]; i++)
             if (runtime_upcoming_add(m->r, m->l->experts[3 * e + i], m->err))
                 return -1;
-    return runtime_upcoming_layer(m->r, m->layer + 1, m->err) || runtime_upcoming_send(m->r, m->err)
-               ? -1
-               : 0;
+    return runtime_upcoming_next(m->r, m->layer, m->err) || runtime_upcoming_send(m->r, m->err) ? -1
+                                                                                                : 0;
 }
 
 static int run_shared(const struct moe *m)

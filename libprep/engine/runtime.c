@@ -269,6 +269,16 @@ int runtime_upcoming_layer(struct runtime *r, int layer, struct prep_error *err)
     return 0;
 }
 
+int runtime_upcoming_next(struct runtime *r, int layer, struct prep_error *err)
+{
+    if (layer + 1 < r->config->num_hidden_layers)
+        return runtime_upcoming_layer(r, layer + 1, err);
+    for (size_t i = 0; i < r->n_head; i++)
+        if (runtime_upcoming_add(r, r->head[i], err))
+            return -1;
+    return 0;
+}
+
 int runtime_upcoming_send(struct runtime *r, struct prep_error *err)
 {
     return weights_announce(r->weights, r->upcoming, r->n_upcoming, err);
@@ -392,10 +402,7 @@ int runtime_logits(struct runtime *r, const float *z, size_t n, float *logits,
     if (runtime_tap(taps, NULL, &rows, err) || runtime_prepare(r, 1, 1, &cut, err))
         return -1;
     runtime_upcoming_begin(r);
-    for (size_t i = 0; i < r->n_head; i++)
-        if (runtime_upcoming_add(r, r->head[i], err))
-            return -1;
-    if (runtime_upcoming_send(r, err))
+    if (runtime_upcoming_next(r, r->n_layers, err) || runtime_upcoming_send(r, err))
         return -1;
     for (size_t i = 0; i < r->n_head; i++) {
         const struct weight *w;
@@ -477,8 +484,9 @@ int runtime_layer(struct runtime *r, int layer, struct batch *b, const struct ta
         const size_t n = b->n_tokens - i < cut.attention ? b->n_tokens - i : cut.attention;
         const struct chunk chunk = {i, n};
         runtime_upcoming_begin(r);
-        if (runtime_upcoming_layer(r, layer, err) || runtime_upcoming_send(r, err) ||
-            runtime_attention(r, layer, b, &chunk, taps, err))
+        if (runtime_upcoming_layer(r, layer, err) ||
+            (!l->n_experts && runtime_upcoming_next(r, layer, err)) ||
+            runtime_upcoming_send(r, err) || runtime_attention(r, layer, b, &chunk, taps, err))
             return -1;
     }
     b->routed = l->n_experts > 0;

@@ -102,6 +102,8 @@ static int place_linear(struct opening *o, const struct linear *l)
         o->head = l;
         return 0;
     }
+    if (l->part == PART_EMBED && l->form == LINEAR_GGML)
+        o->embed = l->tensors[0].index; /* rows of blocks, read one by one */
     uint32_t *place = place_of(o->r, l->role, l->part, l->layer, l->expert);
     const struct weight w = {.name = l->name, .linear = l, .count = l->out};
     return place ? add_module(o, place, &w) : 0;
@@ -111,8 +113,8 @@ static int place_linear(struct opening *o, const struct linear *l)
 static const struct linear *matrix_of(struct opening *o, uint32_t tensor)
 {
     const struct tensor_info *info = source_info(&o->r->source, tensor);
-    if (info->n_dims != 2 ||
-        (info->dtype != DTYPE_F32 && info->dtype != DTYPE_BF16 && info->dtype != DTYPE_F16)) {
+    if (info->n_dims != 2 || (!info->ggml && info->dtype != DTYPE_F32 &&
+                              info->dtype != DTYPE_BF16 && info->dtype != DTYPE_F16)) {
         prep_fail_tag(o->err, PREP_EDATA, "TENSOR_DTYPE",
                       "%s: %s with %d dimensions, want a BF16, "
                       "F16 or F32 matrix",
@@ -124,7 +126,7 @@ static const struct linear *matrix_of(struct opening *o, uint32_t tensor)
         return NULL;
     *l = (struct linear){
         .name = info->name,
-        .form = LINEAR_PLAIN,
+        .form = info->ggml ? LINEAR_GGML : LINEAR_PLAIN,
         .out = info->shape[0],
         .in = info->shape[1],
         .n_tensors = 1,

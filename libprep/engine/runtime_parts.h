@@ -47,8 +47,8 @@ struct runtime {
     struct weights *weights;
     struct ops ops;
     uint64_t mem, reserved; /* reserved: batches and caches */
-    uint64_t small_weights;       /* of one layer: everything but its linears */
-    size_t longest; /* that the operations have work memory for */
+    uint64_t small_weights; /* of one layer: everything but its linears */
+    size_t longest;         /* that the operations have work memory for */
     float *scratch;
     uint64_t n_scratch; /* floats */
     uint32_t *upcoming; /* modules in order of use */
@@ -162,6 +162,8 @@ PREP_MUST_CHECK int runtime_tap(const struct taps *taps, const struct batch *b,
 void runtime_upcoming_begin(struct runtime *r);
 PREP_MUST_CHECK int runtime_upcoming_add(struct runtime *r, uint32_t id, struct prep_error *err);
 PREP_MUST_CHECK int runtime_upcoming_layer(struct runtime *r, int layer, struct prep_error *err);
+/* What comes after the layer: the next main layer, or lm_head. */
+PREP_MUST_CHECK int runtime_upcoming_next(struct runtime *r, int layer, struct prep_error *err);
 PREP_MUST_CHECK int runtime_upcoming_send(struct runtime *r, struct prep_error *err);
 
 #ifdef __cplusplus

@@ -10,8 +10,10 @@
 #include <string.h>
 
 #include "kernels/convert/convert.h"
+#include "kernels/ggml/ggml.h"
+#include "libprep/base/pages.h"
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, LARGE = 1 << 17 };
 
 enum slot_state { ABSENT, LOADING, HELD };
 
@@ -27,6 +29,7 @@ struct slot {
 
 struct weights {
     struct source source;
+    const struct convert_kernels *convert;
     struct slot *slots;
     size_t n, cap;
     uint64_t total, largest;
@@ -50,12 +53,27 @@ struct weights {
     size_t cap_row;
 };
 
+/* What malloc keeps of small modules is little. */
+static unsigned char *buffer_new(uint64_t bytes)
+{
+    return bytes < LARGE ? aligned_alloc(ALIGN, bytes ? (size_t)bytes : ALIGN) : pages_take(bytes);
+}
+
+static void buffer_free(unsigned char *p, uint64_t bytes)
+{
+    if (bytes < LARGE)
+        free(p);
+    else
+        pages_give(p, bytes);
+}
+
 int weights_new(struct weights **out, const struct source *source, struct prep_error *err)
 {
     struct weights *w = calloc(1, sizeof *w);
     if (!w)
         return prep_fail(err, PREP_ENOMEM, "no memory for the table of weights");
     w->source = *source;
+    w->convert = convert_kernels(N_ISA - 1);
     w->oldest = w->newest = w->failed = WEIGHT_NONE;
     w->limit = UINT64_MAX;
     source_reader_init(&w->ahead, &w->source);
@@ -79,7 +97,7 @@ void weights_free(struct weights *w)
         pthread_join(w->thread, NULL);
     }
     for (size_t i = 0; i < w->n; i++)
-        free(w->slots[i].buffer);
+        buffer_free(w->slots[i].buffer, w->slots[i].bytes);
     source_reader_fini(&w->ahead);
     source_reader_fini(&w->now);
     source_reader_fini(&w->rows);
@@ -226,32 +244,30 @@ static int make_room(struct weights *w, uint64_t bytes, int even_awaited, unsign
         if (same)
             *buffer = p;
         else
-            free(p);
+            buffer_free(p, s->bytes);
     }
     return 0;
 }
 
 void weights_limit(struct weights *w, uint64_t bytes)
 {
-    unsigned char *none = NULL;
+    unsigned char *none = NULL; /* no module has 0 bytes, so it stays so */
     pthread_mutex_lock(&w->lock);
     w->limit = bytes;
     (void)make_room(w, 0, 1, &none);
-    free(none);
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
 }
 
 /* Reading */
 
-/* Widen n stored values to F32. The bytes may be the upper end of out. */
-static int widen(float *out, const unsigned char *bytes, size_t n, const struct tensor_info *info,
-                 struct prep_error *err)
+/* Widen n stored values to F32. */
+static int widen(const struct convert_kernels *k, float *out, const unsigned char *bytes, size_t n,
+                 const struct tensor_info *info, struct prep_error *err)
 {
-    const struct convert_kernels *k = convert_kernels(N_ISA - 1);
     switch (info->dtype) {
     case DTYPE_F32:
-        memmove(out, bytes, n * sizeof(float));
+        memcpy(out, bytes, n * sizeof(float));
         return 0;
     case DTYPE_BF16:
         k->bf16_to_f32(out, bytes, n);
@@ -265,7 +281,8 @@ static int widen(float *out, const unsigned char *bytes, size_t n, const struct 
     }
 }
 
-static int load_vector(struct source_reader *r, struct slot *s, struct prep_error *err)
+static int load_vector(const struct convert_kernels *k, struct source_reader *r, struct slot *s,
+                       struct prep_error *err)
 {
     const struct tensor_info *info = s->w.vector;
     unsigned char *stored = malloc(info->bytes + 1);
@@ -273,7 +290,7 @@ static int load_vector(struct source_reader *r, struct slot *s, struct prep_erro
         return prep_fail(err, PREP_ENOMEM, "%s: no memory", s->w.name);
     float *values = (float *)(void *)s->buffer;
     int rc = source_read(r, s->w.tensor, 0, stored, info->bytes, err) ||
-             widen(values, stored, s->w.count, info, err);
+             widen(k, values, stored, s->w.count, info, err);
     free(stored);
     s->w.values = values;
     return rc ? -1 : 0;
@@ -304,19 +321,19 @@ static int load(struct weights *w, struct slot *s, struct source_reader *r, unsi
     if (w->held > w->peak)
         w->peak = w->held;
     pthread_mutex_unlock(&w->lock);
-    s->buffer = buffer ? buffer : aligned_alloc(ALIGN, s->bytes ? s->bytes : ALIGN);
+    s->buffer = buffer ? buffer : buffer_new(s->bytes);
     int rc = -1;
     if (!s->buffer)
         prep_fail(err, PREP_ENOMEM, "%s: no memory for %llu bytes", s->w.name,
                   (unsigned long long)s->bytes);
     else
-        rc = s->w.linear ? load_linear(r, s, err) : load_vector(r, s, err);
+        rc = s->w.linear ? load_linear(r, s, err) : load_vector(w->convert, r, s, err);
     pthread_mutex_lock(&w->lock);
     w->n_loading--;
     w->read += r->read_bytes - before;
     s->state = ABSENT;
     if (rc) {
-        free(s->buffer);
+        buffer_free(s->buffer, s->bytes);
         s->buffer = NULL;
         w->held -= s->bytes;
     } else {
@@ -335,7 +352,7 @@ static int read_next(struct weights *w)
     unsigned char *buffer = NULL;
     if (s->state == ABSENT) {
         if (make_room(w, s->bytes, 0, &buffer)) {
-            free(buffer);
+            buffer_free(buffer, s->bytes);
             return -1;
         }
         s->awaited = 1;
@@ -432,7 +449,6 @@ void weights_put(struct weights *w, uint32_t id)
     pthread_mutex_lock(&w->lock);
     w->slots[id].pins--;
     (void)make_room(w, 0, 0, &none);
-    free(none);
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
 }
@@ -450,8 +466,15 @@ int weights_read_row(struct weights *w, uint32_t tensor, uint64_t row, float *ou
             return prep_fail(err, PREP_ENOMEM, "%s: no memory for a row", info->name);
         w->cap_row = n;
     }
+    if (info->ggml) {
+        const struct ggml_codec *codec = ggml_codec(cpu_isa(), info->ggml - 1u);
+        if (source_read(&w->rows, tensor, row * n, w->row, n, err))
+            return -1;
+        codec->dequantize_rows(out, w->row, 1, (size_t)info->shape[1]);
+        return 0;
+    }
     return source_read(&w->rows, tensor, row * n, w->row, n, err) ||
-                   widen(out, w->row, (size_t)info->shape[1], info, err)
+                   widen(w->convert, out, w->row, (size_t)info->shape[1], info, err)
                ? -1
                : 0;
 }

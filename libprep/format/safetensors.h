@@ -74,6 +74,9 @@ struct tensor_info {
     uint64_t offset, bytes;
     uint8_t n_dims;
     uint8_t dtype; /* enum dtype */
+    /* A tensor of a GGUF file that only its blocks describe: 1 + enum ggml_type; shape counts
+     * elements, dtype is U8 and means nothing. 0 for every tensor of a safetensors file. */
+    uint16_t ggml;
 };
 
 /* Bytes of a tensor of this shape, or -1 on overflow or when it ends inside a byte. */

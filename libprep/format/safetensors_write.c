@@ -41,6 +41,11 @@ static int check_written(const struct tensor_info *t, struct prep_error *err)
 {
     const char *fault = tensor_name_fault(t->name, strlen(t->name));
     uint64_t bytes;
+    if (t->ggml)
+        return prep_fail_tag(err, PREP_EUNSUP, "GGUF_BLOCKS",
+                             "%s: blocks of a GGUF file cannot be copied into safetensors; a "
+                             "quantizer decodes them",
+                             t->name);
     if (fault || strcmp(t->name, "__metadata__") == 0)
         return prep_fail_tag(err, PREP_EDATA, "NAME", "tensor name \"%.*s\" %s, want a plain name",
                              SHOWN_NAME, t->name, fault ? fault : "is reserved");

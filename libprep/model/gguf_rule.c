@@ -7,27 +7,28 @@ enum category { OTHER, EMBED, OUTPUT, KEY, ATTENTION_OUTPUT, GATE, UP, DOWN };
 
 static const struct rung {
     const char *name;
+    uint32_t file_type;
     enum ggml_type base, attention_output, output;
 } RUNGS[RUNG_COUNT] = {
-    [RUNG_BF16] = {"BF16", GGML_BF16, GGML_BF16, GGML_BF16},
-    [RUNG_F16] = {"F16", GGML_F16, GGML_F16, GGML_F16},
-    [RUNG_Q8_0] = {"Q8_0", GGML_Q8_0, GGML_Q8_0, GGML_Q8_0},
-    [RUNG_Q6_K] = {"Q6_K", GGML_Q6_K, GGML_Q6_K, GGML_Q6_K},
-    [RUNG_Q5_K_M] = {"Q5_K_M", GGML_Q5_K, GGML_Q5_K, GGML_Q6_K},
-    [RUNG_Q5_K_S] = {"Q5_K_S", GGML_Q5_K, GGML_Q5_K, GGML_Q6_K},
-    [RUNG_Q5_1] = {"Q5_1", GGML_Q5_1, GGML_Q5_1, GGML_Q6_K},
-    [RUNG_Q5_0] = {"Q5_0", GGML_Q5_0, GGML_Q5_0, GGML_Q6_K},
-    [RUNG_Q4_K_M] = {"Q4_K_M", GGML_Q4_K, GGML_Q4_K, GGML_Q6_K},
-    [RUNG_Q4_K_S] = {"Q4_K_S", GGML_Q4_K, GGML_Q4_K, GGML_Q6_K},
-    [RUNG_Q4_1] = {"Q4_1", GGML_Q4_1, GGML_Q4_1, GGML_Q6_K},
-    [RUNG_Q4_0] = {"Q4_0", GGML_Q4_0, GGML_Q4_0, GGML_Q6_K},
-    [RUNG_IQ4_NL] = {"IQ4_NL", GGML_IQ4_NL, GGML_IQ4_NL, GGML_Q6_K},
-    [RUNG_IQ4_XS] = {"IQ4_XS", GGML_IQ4_XS, GGML_IQ4_XS, GGML_Q6_K},
-    [RUNG_Q3_K_L] = {"Q3_K_L", GGML_Q3_K, GGML_Q5_K, GGML_Q6_K},
-    [RUNG_Q3_K_M] = {"Q3_K_M", GGML_Q3_K, GGML_Q4_K, GGML_Q6_K},
-    [RUNG_Q3_K_S] = {"Q3_K_S", GGML_Q3_K, GGML_Q3_K, GGML_Q6_K},
-    [RUNG_Q2_K] = {"Q2_K", GGML_Q2_K, GGML_Q3_K, GGML_Q6_K},
-    [RUNG_Q2_K_S] = {"Q2_K_S", GGML_Q2_K, GGML_Q2_K, GGML_Q6_K},
+    [RUNG_BF16] = {"BF16", 32, GGML_BF16, GGML_BF16, GGML_BF16},
+    [RUNG_F16] = {"F16", 1, GGML_F16, GGML_F16, GGML_F16},
+    [RUNG_Q8_0] = {"Q8_0", 7, GGML_Q8_0, GGML_Q8_0, GGML_Q8_0},
+    [RUNG_Q6_K] = {"Q6_K", 18, GGML_Q6_K, GGML_Q6_K, GGML_Q6_K},
+    [RUNG_Q5_K_M] = {"Q5_K_M", 17, GGML_Q5_K, GGML_Q5_K, GGML_Q6_K},
+    [RUNG_Q5_K_S] = {"Q5_K_S", 16, GGML_Q5_K, GGML_Q5_K, GGML_Q6_K},
+    [RUNG_Q5_1] = {"Q5_1", 9, GGML_Q5_1, GGML_Q5_1, GGML_Q6_K},
+    [RUNG_Q5_0] = {"Q5_0", 8, GGML_Q5_0, GGML_Q5_0, GGML_Q6_K},
+    [RUNG_Q4_K_M] = {"Q4_K_M", 15, GGML_Q4_K, GGML_Q4_K, GGML_Q6_K},
+    [RUNG_Q4_K_S] = {"Q4_K_S", 14, GGML_Q4_K, GGML_Q4_K, GGML_Q6_K},
+    [RUNG_Q4_1] = {"Q4_1", 3, GGML_Q4_1, GGML_Q4_1, GGML_Q6_K},
+    [RUNG_Q4_0] = {"Q4_0", 2, GGML_Q4_0, GGML_Q4_0, GGML_Q6_K},
+    [RUNG_IQ4_NL] = {"IQ4_NL", 25, GGML_IQ4_NL, GGML_IQ4_NL, GGML_Q6_K},
+    [RUNG_IQ4_XS] = {"IQ4_XS", 30, GGML_IQ4_XS, GGML_IQ4_XS, GGML_Q6_K},
+    [RUNG_Q3_K_L] = {"Q3_K_L", 13, GGML_Q3_K, GGML_Q5_K, GGML_Q6_K},
+    [RUNG_Q3_K_M] = {"Q3_K_M", 12, GGML_Q3_K, GGML_Q4_K, GGML_Q6_K},
+    [RUNG_Q3_K_S] = {"Q3_K_S", 11, GGML_Q3_K, GGML_Q3_K, GGML_Q6_K},
+    [RUNG_Q2_K] = {"Q2_K", 10, GGML_Q2_K, GGML_Q3_K, GGML_Q6_K},
+    [RUNG_Q2_K_S] = {"Q2_K_S", 21, GGML_Q2_K, GGML_Q2_K, GGML_Q6_K},
 };
 
 const char *gguf_rung_name(enum gguf_rung rung)
@@ -41,6 +42,16 @@ enum gguf_rung gguf_rung_from_name(const char *name)
         if (strcmp(RUNGS[i].name, name) == 0)
             return (enum gguf_rung)i;
     return RUNG_COUNT;
+}
+
+enum ggml_type gguf_rung_base(enum gguf_rung rung)
+{
+    return RUNGS[rung].base;
+}
+
+uint32_t gguf_rung_file_type(enum gguf_rung rung)
+{
+    return RUNGS[rung].file_type;
 }
 
 int gguf_tensors_of(const struct config *c, const struct tensor_spec *spec,
@@ -159,7 +170,7 @@ static enum ggml_type mixture_type(const struct gguf_rule *rule, const struct gg
 }
 
 /* A row must be whole blocks. */
-static enum ggml_type fit_row(enum ggml_type type, uint64_t n_cols)
+enum ggml_type gguf_fit_row(enum ggml_type type, uint64_t n_cols)
 {
     if (n_cols % ggml_type_info(type)->block == 0)
         return type;
@@ -189,8 +200,8 @@ enum ggml_type gguf_type_of(const struct gguf_rule *rule, const struct gguf_tens
         /* The converter's output, which nothing quantizes: it keeps indexer.proj in F32. */
         return t->spec->part == PART_INDEXER_WEIGHTS ? GGML_F32 : base;
     if (rule->family_mixture && t->spec->role != ROLE_EXPERT)
-        return fit_row(GGML_Q8_0, t->n_cols);
-    return fit_row(mixture_type(rule, t), t->n_cols);
+        return gguf_fit_row(GGML_Q8_0, t->n_cols);
+    return gguf_fit_row(mixture_type(rule, t), t->n_cols);
 }
 
 uint64_t gguf_tensor_bytes(const struct gguf_tensor *t, enum ggml_type type)

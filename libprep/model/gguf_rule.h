@@ -48,6 +48,10 @@ enum gguf_rung {
 const char *gguf_rung_name(enum gguf_rung rung); /* "Q4_K_M" */
 /* RUNG_COUNT when unknown. */
 enum gguf_rung gguf_rung_from_name(const char *name);
+enum ggml_type gguf_rung_base(enum gguf_rung rung); /* the type of most tensors */
+uint32_t gguf_rung_file_type(enum gguf_rung rung);  /* general.file_type */
+/* The type itself, or, where rows are no whole blocks of it, the one that llama.cpp takes then. */
+enum ggml_type gguf_fit_row(enum ggml_type type, uint64_t n_cols);
 
 struct gguf_rule {
     enum gguf_rung rung;

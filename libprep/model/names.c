@@ -85,6 +85,8 @@ static const char *const SUFFIXES[SUFFIX_COUNT] = {
     [SUFFIX_CORRECTION_BIAS] = "e_score_correction_bias",
     [SUFFIX_K_SCALE] = "k_scale",
     [SUFFIX_V_SCALE] = "v_scale",
+    [SUFFIX_WEIGHT_K] = "weight_k",
+    [SUFFIX_WEIGHT_V] = "weight_v",
 };
 
 enum { LAYER_SHIFT = 42, EXPERT_SHIFT = 16, SECTION_SHIFT = 62 };

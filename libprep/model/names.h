@@ -93,6 +93,8 @@ enum suffix {
     SUFFIX_CORRECTION_BIAS, /* e_score_correction_bias */
     SUFFIX_K_SCALE,
     SUFFIX_V_SCALE,
+    SUFFIX_WEIGHT_K, /* the halves of kv_b_proj in a GGUF file (gguf_source.h) */
+    SUFFIX_WEIGHT_V,
     SUFFIX_COUNT,
     SUFFIX_OTHER = 255,
 };

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "libprep/model/gguf_source.h"
+
 #define MAX_CONFIG (UINT64_C(64) << 20)
 
 /* A single file has no index: its header, length field included, stands for it. */
@@ -38,10 +40,34 @@ static int parse_map(struct source *s, struct span text, const char *name, struc
     return 0;
 }
 
+/* The config is the one the keys imply, and their file's table stands for the index. */
+static int open_gguf(struct source *s, const struct io *io, const char *path, struct report *report,
+                     struct prep_error *err)
+{
+    struct span text;
+    if (gguf_source_open(&s->ckpt, &text, io, path, report, err) ||
+        config_parse(&s->config, (const char *)text.p, text.n, path, NULL, err))
+        return -1;
+    sha256_hex(text.p, text.n, s->config_sha256);
+    struct sha256 h;
+    unsigned char digest[SHA256_BYTES], part[16];
+    sha256_init(&h);
+    for (size_t i = 0; i < s->ckpt->n_files; i++) {
+        store_le64(part, s->ckpt->files[i].header_hi);
+        store_le64(part + 8, s->ckpt->files[i].header_lo);
+        sha256_update(&h, part, sizeof part);
+    }
+    sha256_final(&h, digest);
+    sha256_to_hex(digest, s->index_sha256);
+    return 0;
+}
+
 int source_open(struct source *s, const struct io *io, const char *path, struct report *report,
                 struct prep_error *err)
 {
     *s = (struct source){.path = path};
+    if (gguf_source_is(io, path))
+        return open_gguf(s, io, path, report, err);
     if (checkpoint_open(&s->ckpt, io, path, report, err) ||
         config_load(&s->config, io, s->ckpt->dir, report, err))
         return -1;

@@ -43,6 +43,8 @@ enum linear_form {
     LINEAR_NVFP4_CT,       /* compressed-tensors: the same with a divisor */
     LINEAR_GPTQ,           /* words of 8 inputs, transposed: GPTQ v1, v2, auto-round */
     LINEAR_PACK_QUANTIZED, /* compressed-tensors: words of 8 inputs, row by row */
+    LINEAR_GGML,           /* blocks of a GGUF file, of any type we decode */
+    LINEAR_GGML_HEADS,     /* kv_b_proj of a GGUF file: keys transposed, values, each a tensor */
     LINEAR_FORM_COUNT
 };
 
@@ -55,6 +57,7 @@ enum linear_part {
     LINEAR_GROUPS,      /* g_idx, weight_g_idx */
     LINEAR_SHAPE,       /* weight_shape */
     LINEAR_INPUT_SCALE, /* input_scale, input_global_scale */
+    LINEAR_VALUES,      /* weight_v; its keys are the codes */
     LINEAR_PARTS
 };
 
@@ -113,6 +116,7 @@ struct linear_codec {
     const struct fp8_kernels *fp8;
     const struct int4_kernels *int4;
     const struct nvfp4_kernels *nvfp4;
+    enum isa isa; /* for ggml_codec() */
 };
 
 void linear_codec_init(struct linear_codec *codec, enum isa limit);

@@ -5,9 +5,11 @@
 #include "kernels/convert/convert.h"
 #include "kernels/fp.h"
 #include "kernels/fp8/fp8.h"
+#include "kernels/ggml/ggml.h"
 #include "kernels/int4/int4.h"
 #include "kernels/load.h"
 #include "kernels/nvfp4/nvfp4.h"
+#include "libprep/format/ggml_type.h"
 #include "libprep/quant/linear_form.h"
 
 /* Elements that go through a buffer on the stack at a time. */
@@ -16,7 +18,7 @@ enum { CHUNK = 512, SCALES = 64 };
 void linear_codec_init(struct linear_codec *codec, enum isa limit)
 {
     *codec = (struct linear_codec){convert_kernels(limit), fp8_kernels(limit), int4_kernels(limit),
-                                   nvfp4_kernels(limit)};
+                                   nvfp4_kernels(limit), limit};
 }
 
 /* Everything the decoders of the forms share. */
@@ -317,6 +319,107 @@ static int decode_int4(struct decoding *d)
     return 0;
 }
 
+/* Blocks of GGUF files */
+
+/* n values from the beginning of a block. */
+static void decode_blocks(const struct decoding *d, const struct tensor_info *t, float *dst,
+                          const unsigned char *src, size_t n)
+{
+    const unsigned type = t->ggml - 1u;
+    if (type == GGML_F32) {
+        memcpy(dst, src, 4 * n);
+        return;
+    }
+    const struct ggml_codec *codec = ggml_codec(d->codec->isa, type);
+    codec->dequantize_rows(dst, src, 1, n);
+}
+
+static uint64_t blocks_bytes(const struct tensor_info *t, uint64_t n)
+{
+    const struct ggml_type_info *info = ggml_type_info(t->ggml - 1u);
+    return n / info->block * info->block_bytes;
+}
+
+static void round_row(const struct decoding *d, uint64_t i, const float *row)
+{
+    if (bf16_row(d, i))
+        d->codec->convert->f32_to_bf16(bf16_row(d, i), row, d->l->in);
+}
+
+/* Row by row; without a place for F32 a few blocks at a time. */
+static void decode_ggml(struct decoding *d)
+{
+    const struct tensor_info *t = info(d, LINEAR_CODES);
+    const uint64_t row_bytes = blocks_bytes(t, d->l->in);
+    for (uint64_t i = 0; i < d->rows->n; i++) {
+        const unsigned char *src = part(d, LINEAR_CODES) + (d->rows->first + i) * row_bytes;
+        if (f32_row(d, i)) {
+            decode_blocks(d, t, f32_row(d, i), src, d->l->in);
+            round_row(d, i, f32_row(d, i));
+            continue;
+        }
+        for (uint64_t c = 0; c < d->l->in; c += CHUNK) {
+            float buffer[CHUNK];
+            const size_t n = d->l->in - c < CHUNK ? (size_t)(d->l->in - c) : CHUNK;
+            decode_blocks(d, t, buffer, src + blocks_bytes(t, c), n);
+            d->codec->convert->f32_to_bf16(bf16_row(d, i) + c, buffer, n);
+        }
+    }
+}
+
+/* Rows of a head that make keys: columns of what is stored. */
+static void decode_keys(struct decoding *d, uint64_t head, uint64_t from, uint64_t to, uint64_t at)
+{
+    const struct tensor_info *k = info(d, LINEAR_CODES);
+    const uint64_t kv = k->shape[1], nope = k->shape[2], row_bytes = blocks_bytes(k, nope);
+    const unsigned char *src = part(d, LINEAR_CODES) + head * kv * row_bytes;
+    for (uint64_t c = 0; c < kv; c++) {
+        float buffer[LINEAR_MOST_NOPE];
+        decode_blocks(d, k, buffer, src + c * row_bytes, (size_t)nope);
+        for (uint64_t i = from; i < to; i++) {
+            if (d->rows->f32)
+                f32_row(d, at + i - from)[c] = buffer[i];
+            if (d->rows->bf16)
+                d->codec->convert->f32_to_bf16(bf16_row(d, at + i - from) + c, &buffer[i], 1);
+        }
+    }
+}
+
+static void decode_values(struct decoding *d, uint64_t head, uint64_t row, uint64_t at)
+{
+    const struct tensor_info *v = info(d, LINEAR_VALUES);
+    const uint64_t row_bytes = blocks_bytes(v, d->l->in);
+    const unsigned char *src = part(d, LINEAR_VALUES) + (head * v->shape[1] + row) * row_bytes;
+    for (uint64_t c = 0; c < d->l->in; c += CHUNK) {
+        float buffer[CHUNK];
+        const size_t n = d->l->in - c < CHUNK ? (size_t)(d->l->in - c) : CHUNK;
+        decode_blocks(d, v, buffer, src + blocks_bytes(v, c), n);
+        if (d->rows->f32)
+            memcpy(f32_row(d, at) + c, buffer, n * sizeof *buffer);
+        if (d->rows->bf16)
+            d->codec->convert->f32_to_bf16(bf16_row(d, at) + c, buffer, n);
+    }
+}
+
+/* kv_b_proj: of each head first its keys, then its values. */
+static void decode_heads(struct decoding *d)
+{
+    const uint64_t nope = info(d, LINEAR_CODES)->shape[2];
+    const uint64_t per_head = nope + info(d, LINEAR_VALUES)->shape[1];
+    const uint64_t end = d->rows->first + d->rows->n;
+    for (uint64_t row = d->rows->first; row < end;) {
+        const uint64_t head = row / per_head, i = row % per_head, at = row - d->rows->first;
+        if (i >= nope) {
+            decode_values(d, head, i - nope, at);
+            row++;
+            continue;
+        }
+        const uint64_t n = end - row < nope - i ? end - row : nope - i;
+        decode_keys(d, head, i, i + n, at);
+        row += n;
+    }
+}
+
 /* All forms */
 
 static uint64_t count_infinite(const struct decoding *d)
@@ -344,6 +447,12 @@ static int decode_form(struct decoding *d)
     case LINEAR_GPTQ:
     case LINEAR_PACK_QUANTIZED:
         return decode_int4(d);
+    case LINEAR_GGML:
+        decode_ggml(d);
+        return 0;
+    case LINEAR_GGML_HEADS:
+        decode_heads(d);
+        return 0;
     case LINEAR_FORM_COUNT:
         break;
     }

@@ -26,6 +26,9 @@ static const struct part_rule RULES[LINEAR_FORM_COUNT][LINEAR_PARTS] = {
                                [LINEAR_ZEROS] = {SUFFIX_WEIGHT_ZERO_POINT, 0},
                                [LINEAR_GROUPS] = {SUFFIX_WEIGHT_G_IDX, 0},
                                [LINEAR_SHAPE] = {SUFFIX_WEIGHT_SHAPE, 1}},
+    [LINEAR_GGML] = {[LINEAR_CODES] = {SUFFIX_WEIGHT, 1}},
+    [LINEAR_GGML_HEADS] =
+        {[LINEAR_CODES] = {SUFFIX_WEIGHT_K, 1}, [LINEAR_VALUES] = {SUFFIX_WEIGHT_V, 1}},
 };
 
 static const char *const NAMES[LINEAR_FORM_COUNT] = {
@@ -35,6 +38,8 @@ static const char *const NAMES[LINEAR_FORM_COUNT] = {
     [LINEAR_NVFP4_CT] = "NVFP4 (compressed-tensors)",
     [LINEAR_GPTQ] = "W4A16 (GPTQ)",
     [LINEAR_PACK_QUANTIZED] = "W4A16 (pack-quantized)",
+    [LINEAR_GGML] = "GGUF blocks",
+    [LINEAR_GGML_HEADS] = "GGUF blocks, keys and values apart",
 };
 
 const struct part_rule *linear_rule(enum linear_form form, enum linear_part part)

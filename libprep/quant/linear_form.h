@@ -24,6 +24,9 @@ struct part_rule {
 
 const struct part_rule *linear_rule(enum linear_form form, enum linear_part part);
 
+/* Values of a head's keys, at most: decoding holds a row of them on the stack. */
+enum { LINEAR_MOST_NOPE = 1024 };
+
 /* What of the config decides how stored codes are read. */
 struct linear_settings {
     const struct config *c;

@@ -4,6 +4,8 @@
  */
 #include <string.h>
 
+#include "kernels/ggml/ggml.h"
+#include "libprep/format/ggml_type.h"
 #include "libprep/quant/linear_form.h"
 
 static int is_float(uint8_t dtype)
@@ -46,6 +48,10 @@ static enum linear_form form_of(const struct linear_module *m)
     const struct tensor_info *weight = m->tensors[SUFFIX_WEIGHT];
     if (m->tensors[SUFFIX_QWEIGHT])
         return LINEAR_GPTQ;
+    if (m->tensors[SUFFIX_WEIGHT_K] && m->tensors[SUFFIX_WEIGHT_K]->ggml)
+        return LINEAR_GGML_HEADS;
+    if (weight && weight->ggml)
+        return LINEAR_GGML;
     if (packed)
         return packed->dtype == DTYPE_I32 ? LINEAR_PACK_QUANTIZED : LINEAR_NVFP4_CT;
     if (!weight)
@@ -337,6 +343,54 @@ static int judge_packed(struct linear *l, const struct linear_settings *s, struc
            want_vector(shape, "TENSOR_SHAPE", 2, err);
 }
 
+/* A type that we decode, with rows of whole blocks. */
+static int want_blocks(const struct tensor_info *t, uint64_t cols, struct prep_error *err)
+{
+    const struct ggml_codec *codec = t->ggml ? ggml_codec(ISA_SCALAR, t->ggml - 1u) : NULL;
+    if (t->ggml == GGML_F32 + 1)
+        return 0;
+    if (!codec)
+        return prep_fail_tag(err, PREP_EUNSUP, "UNSUPPORTED", "%s: type %d of ggml is not decoded",
+                             t->name, t->ggml - 1);
+    if (cols % codec->block == 0)
+        return 0;
+    return prep_fail_tag(err, PREP_EDATA, "TENSOR_SHAPE", "%s: rows of %llu in blocks of %d",
+                         t->name, (unsigned long long)cols, codec->block);
+}
+
+static int judge_ggml(struct linear *l, struct prep_error *err)
+{
+    const struct tensor_info *w = info_of(l, LINEAR_CODES);
+    if (want_matrix(w, "TENSOR_SHAPE", err) || want_blocks(w, w->shape[1], err))
+        return -1;
+    l->out = w->shape[0];
+    l->in = w->shape[1];
+    return 0;
+}
+
+/* Keys [heads, kv_lora, nope] and values [heads, v, kv_lora]. */
+static int judge_heads(struct linear *l, struct prep_error *err)
+{
+    const struct tensor_info *k = info_of(l, LINEAR_CODES), *v = info_of(l, LINEAR_VALUES);
+    char found[SHAPE_TEXT], other[SHAPE_TEXT];
+    if (k->n_dims != 3 || v->n_dims != 3 || k->shape[0] != v->shape[0] ||
+        k->shape[1] != v->shape[2])
+        return prep_fail_tag(err, PREP_EDATA, "TENSOR_SHAPE",
+                             "%s: shape %s does not go with values of shape %s", k->name,
+                             linear_shape_text(found, k->shape, k->n_dims),
+                             linear_shape_text(other, v->shape, v->n_dims));
+    if (want_blocks(k, k->shape[2], err) || want_blocks(v, v->shape[2], err))
+        return -1;
+    if (k->shape[2] > LINEAR_MOST_NOPE)
+        return prep_fail_tag(err, PREP_EUNSUP, "UNSUPPORTED",
+                             "%s: keys of %llu values, want at "
+                             "most %d",
+                             k->name, (unsigned long long)k->shape[2], LINEAR_MOST_NOPE);
+    l->out = k->shape[0] * (k->shape[2] + v->shape[1]);
+    l->in = k->shape[1];
+    return 0;
+}
+
 static int judge_form(struct linear *l, const struct linear_settings *s, struct prep_error *err)
 {
     switch (l->form) {
@@ -351,6 +405,10 @@ static int judge_form(struct linear *l, const struct linear_settings *s, struct 
         return judge_gptq(l, s, err);
     case LINEAR_PACK_QUANTIZED:
         return judge_packed(l, s, err);
+    case LINEAR_GGML:
+        return judge_ggml(l, err);
+    case LINEAR_GGML_HEADS:
+        return judge_heads(l, err);
     case LINEAR_FORM_COUNT:
         break;
     }

@@ -31,6 +31,7 @@ const char *inspect_kind_name(enum inspect_kind kind)
         [KIND_OBSERVATION] = "observation",
         [KIND_KEEP_MAP] = "keep-map",
         [KIND_MANIFEST] = "manifest",
+        [KIND_GGUF] = "GGUF file",
     };
     return names[kind];
 }
@@ -279,6 +280,37 @@ static int open_safetensors(struct opener *o)
     return tally_tensors(it, o->err);
 }
 
+/* The manifest that make-gguf puts beside its files. */
+static int read_gguf_manifest(struct opener *o)
+{
+    struct inspected *it = o->it;
+    const char *slash = strrchr(it->path, '/');
+    struct io_stat st;
+    struct span text;
+    char *dir = arena_strndup(&it->arena, it->path, slash ? (size_t)(slash - it->path) : 0, o->err);
+    if (!dir)
+        return -1;
+    const char *path = io_join(&it->arena, slash ? dir : ".", EXEC_MANIFEST, o->err);
+    if (!path)
+        return -1;
+    if (o->io->stat(o->io->self, path, &st) < 0)
+        return 0;
+    if (io_read_file(o->io, path, MAX_TEXT_BYTES, &it->arena, &text, &it->manifest_fault) == 0 &&
+        parse_manifest(o, (const char *)text.p, text.n, path, &it->manifest_fault) == 0)
+        return 0;
+    return keep_fault(o, &it->manifest_fault);
+}
+
+static int open_gguf(struct opener *o)
+{
+    struct inspected *it = o->it;
+    it->kind = KIND_GGUF;
+    if (gguf_set_open(&it->gguf, o->io, it->path, o->err))
+        return -1;
+    gguf_set_warn(&it->gguf, o->report);
+    return read_gguf_manifest(o);
+}
+
 /* What a JSON file is, by its members. */
 static enum inspect_kind kind_of_json(const struct json *d, int *known)
 {
@@ -361,8 +393,7 @@ static int open_file(struct opener *o, uint64_t bytes)
     if (rc)
         return -1;
     if (n >= 4 && memcmp(head, "GGUF", 4) == 0)
-        return prep_fail_tag(o->err, PREP_EUNSUP, "GGUF",
-                             "%s: is a GGUF file, which this version cannot read", it->path);
+        return open_gguf(o);
     if (hf_is_shard_name(it->path, strlen(it->path)) || (n == 9 && head[8] == '{' && !head[7]))
         return open_safetensors(o);
     if (bundle_has_name(it->path) || ends_with(it->path, ".jsonl") || memcmp(head, "PK", 2) == 0 ||
@@ -438,6 +469,7 @@ int inspect_open_past_index(struct inspected *it, const struct io *io, const cha
 void inspect_close(struct inspected *it)
 {
     checkpoint_close(it->ckpt);
+    gguf_set_close(&it->gguf);
     hf_index_free(&it->index);
     obs_run_free(&it->run);
     config_free(&it->config);

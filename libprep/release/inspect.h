@@ -9,7 +9,7 @@
  * Units      bytes; elements as the headers count them (a packed element holds several weights)
  * Ownership  inspect_open / inspect_close; what is reachable lives until then
  * Errors     those of the reader of each format; PREP_ENOINPUT when there is nothing at the path;
- *            PREP_EDATA, tag UNKNOWN_KIND, and PREP_EUNSUP, tag GGUF, for what is none of these
+ *            PREP_EDATA, tag UNKNOWN_KIND, for what is none of these
  * Threads    const after opening
  */
 #ifndef PREP_RELEASE_INSPECT_H
@@ -21,6 +21,7 @@
 #include "libprep/format/observation.h"
 #include "libprep/model/count.h"
 #include "libprep/store/checkpoint.h"
+#include "libprep/store/gguf_set.h"
 #include "libprep/store/manifest.h"
 
 #ifdef __cplusplus
@@ -38,6 +39,7 @@ enum inspect_kind {
     KIND_OBSERVATION,
     KIND_KEEP_MAP,
     KIND_MANIFEST,
+    KIND_GGUF,
 };
 
 /* Tensors of one role and dtype. */
@@ -53,6 +55,7 @@ struct inspected {
     const char *path; /* as given */
     struct checkpoint *ckpt;
     struct safetensors st;
+    struct gguf_set gguf; /* with all parts of a split one */
     struct hf_index index;
     struct obs_run run;
     struct config config;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "libprep/model/check.h"
+#include "libprep/release/gguf_check.h"
 #include "libprep/store/executor.h"
 
 struct job {
@@ -272,6 +273,8 @@ int inspect_check(struct findings *out, const struct inspected *it, const struct
         rc = check_checkpoint(&j, err);
     else if (it->kind == KIND_OBSERVATION)
         rc = check_observation(&j, err);
+    else if (it->kind == KIND_GGUF)
+        rc = gguf_check(out, it, opt, err);
     if (!rc && it->has_map && it->map.full)
         check_passes(&j, it->kind == KIND_CHECKPOINT ? INSPECT_KEEP_MAP : it->path);
     if (!rc)

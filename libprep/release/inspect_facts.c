@@ -2,6 +2,7 @@
 /* What was inspected, as JSON. */
 #include <string.h>
 
+#include "libprep/release/gguf_check.h"
 #include "libprep/release/inspect.h"
 
 /* A cJSON call that ran out of memory makes the whole object useless: noticed once, at the end. */
@@ -208,6 +209,55 @@ static void add_index(struct facts *f, cJSON *o, const struct hf_index *index)
     }
 }
 
+static void add_gguf_tensors(struct facts *f, cJSON *o, const struct gguf_set *s,
+                             const struct inspect_filter *filter)
+{
+    cJSON *list = need(f, cJSON_AddArrayToObject(o, "tensors"));
+    for (size_t p = 0; p < s->n_parts; p++)
+        for (size_t i = 0; i < s->parts[p].n_tensors && !f->failed; i++) {
+            const struct gguf_tensor_info *t = &s->parts[p].tensors[i];
+            if (!inspect_wants(filter, t->name))
+                continue;
+            cJSON *row = append_object(f, list);
+            add_text(f, row, "name", t->name);
+            add_text(f, row, "type", ggml_type_info(t->type)->name);
+            cJSON *dims = need(f, cJSON_AddArrayToObject(row, "dims"));
+            for (int d = 0; d < t->n_dims; d++)
+                need(f, (void *)(uintptr_t)cJSON_AddItemToArray(
+                            dims, cJSON_CreateNumber((double)t->dims[d])));
+            report_u64(row, "bytes", t->bytes);
+            add_text(f, row, "file", s->files[p].name);
+            report_u64(row, "offset", t->offset);
+        }
+}
+
+static void add_gguf(struct facts *f, cJSON *o, const struct inspected *it,
+                     const struct inspect_filter *filter)
+{
+    const struct gguf_set *s = &it->gguf;
+    struct prep_error err = PREP_ERROR_INIT;
+    struct arena arena;
+    arena_init(&arena, 0);
+    report_u64(o, "version", s->parts[0].version);
+    report_u64(o, "n_tensors", s->n_tensors);
+    report_u64(o, "tensor_bytes", s->tensor_bytes);
+    cJSON *parts = need(f, cJSON_AddArrayToObject(o, "parts"));
+    for (size_t p = 0; p < s->n_parts; p++) {
+        cJSON *row = append_object(f, parts);
+        add_text(f, row, "name", s->files[p].name);
+        report_u64(row, "bytes", s->files[p].bytes);
+    }
+    cJSON *keys = need(f, cJSON_AddObjectToObject(o, "keys"));
+    for (size_t i = 0; i < s->parts[0].n_kvs && !f->failed; i++) {
+        const char *text = gguf_value_text(&s->parts[0].kvs[i], &arena, &err);
+        add_text(f, keys, s->parts[0].kvs[i].key, text);
+        f->failed |= !text;
+    }
+    if (filter)
+        add_gguf_tensors(f, o, s, filter);
+    arena_fini(&arena);
+}
+
 int inspect_facts(cJSON *object, const struct inspected *it, const struct inspect_filter *filter,
                   struct prep_error *err)
 {
@@ -220,6 +270,8 @@ int inspect_facts(cJSON *object, const struct inspected *it, const struct inspec
         add_config(&f, object, &it->config, &it->counts);
     if (it->kind == KIND_CHECKPOINT || it->kind == KIND_SAFETENSORS)
         add_tallies(&f, object, it);
+    if (it->kind == KIND_GGUF)
+        add_gguf(&f, object, it, filter);
     if (it->kind == KIND_INDEX)
         add_index(&f, object, &it->index);
     if (it->kind == KIND_OBSERVATION)

@@ -132,6 +132,17 @@ static int prepare_watch(struct judge_watch *w, struct prep_error *err)
     return 0;
 }
 
+/* The schedule counts tokens times layers; people count tokens. */
+static void tell(void *arg, const struct progress *p)
+{
+    const struct judge_watch *w = arg;
+    struct progress tokens = *p;
+    tokens.unit = "tokens";
+    tokens.done_bytes /= (uint64_t)w->n_layers;
+    tokens.total_bytes /= (uint64_t)w->n_layers;
+    w->job->progress(w->job->progress_arg, &tokens);
+}
+
 static int run_schedule(struct judge_watch *w, struct prep_error *err)
 {
     struct judgement *j = w->j;
@@ -154,8 +165,8 @@ static int run_schedule(struct judge_watch *w, struct prep_error *err)
                                            .before = judge_before_layer,
                                            .after = judge_after_layer,
                                            .logits = judge_see_logits},
-                               .progress = w->job->progress,
-                               .progress_arg = w->job->progress_arg};
+                               .progress = w->job->progress ? tell : NULL,
+                               .progress_arg = w};
     return schedule_run(&s, err);
 }
 

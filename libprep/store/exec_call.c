@@ -31,7 +31,25 @@ static void list_call(struct engine *e, uint32_t step)
     e->calls[e->n_calls++] = (struct call){.step = step, .skip = 1};
 }
 
-/* Lists the calls of the queued files in the order in which their bytes are first needed. */
+/* Lists the calls of a file in the order in which its bytes first need them. */
+static void list_calls(struct engine *e, uint32_t file)
+{
+    const struct plan *p = e->plan;
+    const struct plan_file *f = &p->files[file];
+    for (uint32_t x = f->first_extent; x < f->first_extent + f->n_extents; x++) {
+        const struct plan_extent *ext = &p->extents[x];
+        uint64_t bytes = open_bytes(e, file, ext);
+        if (p->steps[ext->step].kind != PLAN_CALL || bytes == 0)
+            continue;
+        list_call(e, ext->step);
+        struct call *c = &e->calls[e->call_of_step[ext->step]];
+        c->skip = 0;
+        c->left += bytes;
+    }
+}
+
+/* The calls of the queued files, file after file; those of a band in their own order, because a
+ * resumed strand may be ahead of another that needs earlier ones. */
 int engine_init_calls(struct engine *e, struct prep_error *err)
 {
     const struct plan *p = e->plan;
@@ -46,18 +64,14 @@ int engine_init_calls(struct engine *e, struct prep_error *err)
     e->calls = arena_calloc(&e->arena, n, sizeof *e->calls, err);
     if (!e->calls)
         return -1;
+    size_t band_calls = 0;
     for (size_t q = 0; q < e->n_queue && n; q++) {
-        const struct plan_file *f = &p->files[e->queue[q]];
-        for (uint32_t x = f->first_extent; x < f->first_extent + f->n_extents; x++) {
-            const struct plan_extent *ext = &p->extents[x];
-            uint64_t bytes = open_bytes(e, e->queue[q], ext);
-            if (p->steps[ext->step].kind != PLAN_CALL || bytes == 0)
-                continue;
-            list_call(e, ext->step);
-            struct call *c = &e->calls[e->call_of_step[ext->step]];
-            c->skip = 0;
-            c->left += bytes;
-        }
+        const uint32_t band = p->files[e->queue[q]].band;
+        if (q == 0 || band != p->files[e->queue[q - 1]].band)
+            band_calls = e->n_calls;
+        list_calls(e, e->queue[q]);
+        if (band && (q + 1 == e->n_queue || p->files[e->queue[q + 1]].band != band))
+            engine_sort_band(e, band_calls);
     }
     return 0;
 }

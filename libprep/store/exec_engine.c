@@ -9,6 +9,7 @@
 enum {
     BLOCK_DEFAULT = 8 << 20,
     PAGE = 4096,
+    USUAL_LANES = 8,
     MAX_WORKERS = 40, /* fewer than ENGINE_OPEN_SOURCES: each uses one source at a time */
     RECORD_SECONDS = 30,
     PROGRESS_MS = 100,
@@ -34,13 +35,15 @@ struct task {
 
 /* ---- memory ---- */
 
-uint64_t engine_floor(uint64_t step_floor)
+uint64_t engine_floor(const struct plan *plan)
 {
-    return step_floor + 2 * (uint64_t)PLAN_BLOCK_LEAST;
+    const uint64_t blocks = plan->most_strands > 2 ? plan->most_strands : 2;
+    return plan->floor_bytes + blocks * PLAN_BLOCK_LEAST;
 }
 
 struct sizes {
     int lanes, window;
+    int least;             /* lanes: a strand without one would hold up the others */
     uint64_t block, steps; /* steps: what they need with such blocks */
 };
 
@@ -59,14 +62,16 @@ static int sizes_fit(const struct sizes *s, uint64_t mem)
 /* First fewer lanes, then a smaller window, then smaller blocks. */
 static int shrink(const struct engine *e, struct sizes *s, struct prep_error *err)
 {
-    if (s->lanes > 2)
+    if (s->lanes > 2 && s->lanes > s->least)
         s->lanes--;
     else if (s->window > 2)
         s->window--;
     else if (s->block > PLAN_BLOCK_LEAST && !e->opt->block_bytes)
         return plan_floor(e->plan, s->block /= 2, &s->steps, err) ? -1 : 1;
-    else if (s->lanes > 1)
+    else if (s->lanes > 1 && s->lanes > s->least)
         s->lanes--;
+    else if (s->window > 1 && s->least > 2)
+        s->window--;
     else
         return 0;
     return 1;
@@ -75,7 +80,7 @@ static int shrink(const struct engine *e, struct sizes *s, struct prep_error *er
 static int size_blocks(struct engine *e, struct prep_error *err)
 {
     uint64_t mem = e->opt->mem ? e->opt->mem : UINT64_C(4) << 30;
-    uint64_t floor = engine_floor(e->plan->floor_bytes);
+    uint64_t floor = engine_floor(e->plan);
     if (mem < floor)
         return prep_fail(err, PREP_EUSAGE,
                          "--mem %llu is too little, this plan needs at least %llu bytes",
@@ -83,8 +88,11 @@ static int size_blocks(struct engine *e, struct prep_error *err)
     struct sizes s = {.lanes = e->opt->n_threads > 2 ? e->opt->n_threads : 2,
                       .window = ENGINE_MAX_WINDOW,
                       .block = e->opt->block_bytes ? e->opt->block_bytes : BLOCK_DEFAULT};
-    if (s.lanes > ENGINE_MAX_LANES)
-        s.lanes = ENGINE_MAX_LANES;
+    s.least = engine_most_strands(e);
+    if (s.lanes > USUAL_LANES)
+        s.lanes = USUAL_LANES;
+    if (s.lanes < s.least)
+        s.lanes = s.least;
     int more = plan_floor(e->plan, s.block, &s.steps, err) ? -1 : 1;
     while (more > 0 && !sizes_fit(&s, mem))
         more = shrink(e, &s, err);
@@ -173,18 +181,6 @@ static struct task lane_task(struct engine *e, struct lane *l)
     return (struct task){TASK_NONE, NULL, NULL, NULL};
 }
 
-/* Files of a later stage wait until every file of the earlier ones has its final name. */
-static int next_file_may_open(const struct engine *e)
-{
-    if (e->stopping || e->next_queue >= e->n_queue)
-        return 0;
-    enum file_stage stage = e->plan->files[e->queue[e->next_queue]].stage;
-    for (int i = 0; i < e->n_lanes; i++)
-        if (e->lanes[i].active && e->plan->files[e->lanes[i].file].stage != stage)
-            return 0;
-    return 1;
-}
-
 static struct task call_task(struct engine *e)
 {
     while (e->next_call < e->n_calls && e->calls[e->next_call].skip)
@@ -208,8 +204,8 @@ static struct task next_task(struct engine *e)
         e->stopping = 1;
     for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE; i++)
         t = lane_task(e, &e->lanes[i]);
-    for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE && next_file_may_open(e); i++)
-        if (!e->lanes[i].active)
+    for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE && !e->stopping; i++)
+        if (!e->lanes[i].active && engine_next_file(e) < e->n_queue)
             t = (struct task){TASK_OPEN, &e->lanes[i], NULL, NULL};
     /* A call whose memory does not fit is let in only when there is nothing else to do. */
     if (t.kind == TASK_NONE)
@@ -219,14 +215,23 @@ static struct task next_task(struct engine *e)
 
 /* ---- beginning and ending a task, under the lock ---- */
 
+static void begin_file(struct engine *e, struct lane *l)
+{
+    const size_t i = engine_next_file(e);
+    l->active = l->busy = 1;
+    l->file = e->queue[i];
+    e->opened[i] = 1;
+    while (e->next_queue < e->n_queue && e->opened[e->next_queue])
+        e->next_queue++;
+}
+
 static void begin_task(struct engine *e, struct task *t)
 {
     e->running++;
     struct lane *l = t->lane;
     switch (t->kind) {
     case TASK_OPEN:
-        l->active = l->busy = 1;
-        l->file = e->queue[e->next_queue++];
+        begin_file(e, l);
         break;
     case TASK_FILL:
         t->block->state = BLOCK_FILLING;
@@ -405,8 +410,8 @@ static struct progress progress_now(const struct engine *e)
     uint64_t total = 0;
     for (size_t i = 0; i < e->n_queue; i++)
         total += e->plan->files[e->queue[i]].bytes;
-    return (struct progress){"write", e->written_bytes + e->resumed_bytes, total, e->n_finished,
-                             e->n_queue};
+    return (struct progress){
+        "write", e->written_bytes + e->resumed_bytes, total, e->n_finished, e->n_queue, NULL};
 }
 
 static void show_progress(const struct engine *e, const struct progress *p)
@@ -516,7 +521,8 @@ int engine_init(struct engine *e, const struct plan *plan, const struct exec_opt
     exec_memory_init(&e->memory, 0);
     for (int i = 0; i < ENGINE_OPEN_SOURCES; i++)
         e->sources[i].users = -1;
-    if (size_blocks(e, err) || init_lanes(e, err) || engine_init_calls(e, err) ||
+    e->opened = arena_calloc(&e->arena, n_queue, 1, err);
+    if (!e->opened || size_blocks(e, err) || init_lanes(e, err) || engine_init_calls(e, err) ||
         engine_place_outputs(e, err))
         return -1;
     /* Readers and writers wait for the disk while hashing keeps the cores busy. */

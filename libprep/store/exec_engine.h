@@ -28,7 +28,7 @@
 extern "C" {
 #endif
 
-enum { ENGINE_MAX_LANES = 8, ENGINE_MAX_WINDOW = 4, ENGINE_OPEN_SOURCES = 48 };
+enum { ENGINE_MAX_LANES = PLAN_MAX_STRANDS, ENGINE_MAX_WINDOW = 4, ENGINE_OPEN_SOURCES = 48 };
 
 enum block_state { BLOCK_EMPTY, BLOCK_FILLING, BLOCK_FULL };
 
@@ -90,6 +90,7 @@ struct engine {
     /* What to do: files in order, one stage after the other. */
     const uint32_t *queue;
     size_t n_queue, next_queue, n_finished;
+    unsigned char *opened; /* [n_queue]; every file before next_queue is */
 
     struct lane lanes[ENGINE_MAX_LANES];
     int n_lanes, window, n_workers;
@@ -119,8 +120,8 @@ struct engine {
     struct arena arena;
 };
 
-/* Smallest mem for a plan whose steps need floor bytes. */
-uint64_t engine_floor(uint64_t step_floor);
+/* Smallest mem for a plan. */
+uint64_t engine_floor(const struct plan *plan);
 /* Blocks and steps, held at once at most so far. */
 uint64_t engine_peak(const struct engine *e);
 /* Memory and threads by opt; queue lists the files to do. */
@@ -130,6 +131,12 @@ PREP_MUST_CHECK int engine_init(struct engine *e, const struct plan *plan,
 /* Runs to the end, the first error or the stop flag. */
 PREP_MUST_CHECK int engine_run(struct engine *e, struct prep_error *err);
 void engine_fini(struct engine *e);
+
+/* exec_strand.c: which file may be opened next, as a place in the queue, or n_queue; under the
+ * lock. Strands that the queue has side by side; the calls of a band in their order. */
+size_t engine_next_file(const struct engine *e);
+int engine_most_strands(const struct engine *e);
+void engine_sort_band(struct engine *e, size_t first_call);
 
 /* exec_call.c: steps with a function. Listing them, and where their outputs lie; then, under the
  * lock, what a call needs, whether it may start, whether a block may be filled, and which outputs

@@ -2,23 +2,10 @@
 #include "libprep/store/exec_memory.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "libprep/base/arena.h"
+#include "libprep/base/pages.h"
 #include "libprep/store/plan.h"
-
-/* The address sanitizer sees a step that runs past its memory only on its own heap, and a step that
- * uses it too late only when it is not handed out again. */
-#if defined(__SANITIZE_ADDRESS__)
-#define OWN_PAGES 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define OWN_PAGES 0
-#endif
-#endif
-#ifndef OWN_PAGES
-#define OWN_PAGES 1
-#endif
 
 void exec_memory_init(struct exec_memory *m, uint64_t limit)
 {
@@ -26,21 +13,10 @@ void exec_memory_init(struct exec_memory *m, uint64_t limit)
     pthread_mutex_init(&m->lock, NULL);
 }
 
-static unsigned char *map_pages(uint64_t bytes)
-{
-    if (!OWN_PAGES)
-        return aligned_alloc(PLAN_PAGE, (size_t)bytes);
-    void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
 static void unmap_piece(struct exec_memory *m, size_t i)
 {
     struct exec_piece *piece = &m->pieces[i];
-    if (OWN_PAGES)
-        munmap(piece->p, (size_t)piece->bytes);
-    else
-        free(piece->p);
+    pages_give(piece->p, piece->bytes);
     m->mapped -= piece->bytes;
     *piece = m->pieces[--m->n];
 }
@@ -76,7 +52,7 @@ static unsigned char *take_new(struct exec_memory *m, uint64_t bytes, struct pre
     make_room(m, bytes);
     if (prep_grow(&m->pieces, &m->cap, m->n, sizeof *m->pieces, err))
         return NULL;
-    unsigned char *p = map_pages(bytes);
+    unsigned char *p = pages_take(bytes);
     if (!p) {
         prep_fail(err, PREP_ENOMEM, "out of memory for a step, asking for %llu bytes",
                   (unsigned long long)bytes);
@@ -110,7 +86,7 @@ void exec_memory_give(struct exec_memory *m, unsigned char *p)
         i++;
     if (i < m->n) {
         m->pieces[i].idle_since = ++m->clock;
-        if (!OWN_PAGES || m->mapped > m->limit)
+        if (PAGES_WATCHED || m->mapped > m->limit)
             unmap_piece(m, i);
     }
     pthread_mutex_unlock(&m->lock);

@@ -156,7 +156,7 @@ static int check_folder(const struct plan *plan, const struct exec_options *opt,
 int plan_check(const struct plan *plan, const struct exec_options *opt, struct exec_result *result,
                struct prep_error *err)
 {
-    result->floor_bytes = engine_floor(plan->floor_bytes);
+    result->floor_bytes = engine_floor(plan);
     uint64_t mem = opt->mem ? opt->mem : UINT64_C(4) << 30;
     if (mem < result->floor_bytes)
         return prep_fail(err, PREP_EUSAGE,

@@ -193,6 +193,24 @@ int plan_add_file(struct plan *p, const char *name, enum file_stage stage, struc
     return 0;
 }
 
+int plan_strand(struct plan *p, uint32_t band, uint32_t strand, struct prep_error *err)
+{
+    struct plan_file *f = p->n_files ? &p->files[p->n_files - 1] : NULL;
+    const struct plan_file *last = p->n_files > 1 ? f - 1 : NULL;
+    /* Numbers count up from 1, so that a band is a run of files and a strand a run in it. */
+    const int begins = last && last->band ? band == last->band + 1 && strand == 1 : strand == 1;
+    const int goes_on = last && band == last->band && last->stage == f->stage &&
+                        (strand == last->strand || strand == last->strand + 1);
+    if (!f || f->n_extents || band == 0 || (!begins && !goes_on) || strand > PLAN_MAX_STRANDS)
+        return prep_fail(err, PREP_EBUG, "file %zu cannot be in strand %u of band %u", p->n_files,
+                         strand, band);
+    f->band = band;
+    f->strand = strand;
+    if (strand > p->most_strands)
+        p->most_strands = strand;
+    return 0;
+}
+
 int plan_append(struct plan *p, uint32_t step, uint64_t bytes, struct prep_error *err)
 {
     struct plan_file *f = &p->files[p->n_files - 1];
@@ -232,59 +250,6 @@ static int check_steps(const struct plan *p, struct prep_error *err)
                              s->input_bytes, s->output_bytes);
     }
     return 0;
-}
-
-/* Outputs that are copied to their end, in the order in which they get there. */
-struct leaving {
-    uint64_t end, bytes; /* offset in the file at hand; of the memory */
-};
-
-struct floor_walk {
-    const struct plan *plan;
-    uint64_t block, held, peak;
-    uint32_t *left; /* extents of each step still to come */
-    struct leaving *leaving;
-    size_t first, n; /* of leaving */
-};
-
-static void walk_extent(struct floor_walk *w, const struct plan_extent *x)
-{
-    const struct plan_step *s = &w->plan->steps[x->step];
-    for (; w->first < w->n && w->leaving[w->first].end + w->block <= x->offset; w->first++)
-        w->held -= w->leaving[w->first].bytes;
-    if (s->kind != PLAN_CALL)
-        return;
-    uint64_t output = plan_output_memory(s);
-    if (w->left[x->step] == 0) {
-        uint64_t need = w->held + plan_run_memory(s) + output;
-        w->peak = need > w->peak ? need : w->peak;
-        w->held += output;
-        w->left[x->step] = s->n_outputs;
-    }
-    if (--w->left[x->step] == 0)
-        w->leaving[w->n++] = (struct leaving){x->offset + x->bytes, output};
-}
-
-int plan_floor(const struct plan *p, uint64_t block, uint64_t *floor, struct prep_error *err)
-{
-    size_t n = p->n_steps ? p->n_steps : 1;
-    struct floor_walk w = {.plan = p,
-                           .block = block,
-                           .left = calloc(n, sizeof *w.left),
-                           .leaving = calloc(n, sizeof *w.leaving)};
-    int rc = w.left && w.leaving
-                 ? 0
-                 : prep_fail(err, PREP_ENOMEM, "out of memory planning %zu steps", p->n_steps);
-    for (size_t f = 0; f < p->n_files && !rc; f++) {
-        for (uint32_t x = 0; x < p->files[f].n_extents; x++)
-            walk_extent(&w, &p->extents[p->files[f].first_extent + x]);
-        for (; w.first < w.n; w.first++)
-            w.held -= w.leaving[w.first].bytes;
-    }
-    *floor = w.peak;
-    free(w.left);
-    free(w.leaving);
-    return rc;
 }
 
 /* The layout is hashed field by field, so that padding and pointers stay out. */

@@ -86,6 +86,7 @@ struct plan_file {
     uint64_t bytes;
     uint32_t first_extent, n_extents;
     uint32_t first_tensor, n_tensors;
+    uint32_t band, strand; /* see plan_strand(); 0: a file for itself */
 };
 
 /* A tensor inside an output file, for hashing and for the manifest. */
@@ -117,6 +118,7 @@ struct plan {
     size_t cap_sources, cap_steps, cap_inputs, cap_after, cap_files, cap_extents, cap_tensors;
     uint64_t output_bytes, input_bytes;
     uint64_t floor_bytes;      /* plan_floor() for the smallest blocks */
+    uint32_t most_strands;     /* in a band */
     uint64_t note_bytes;       /* of all steps */
     plan_manifest_fn manifest; /* may be NULL */
     void *manifest_arg;
@@ -156,6 +158,16 @@ PREP_MUST_CHECK int plan_after(struct plan *p, uint32_t step, uint32_t earlier,
 /* Files come in the order of their stages. */
 PREP_MUST_CHECK int plan_add_file(struct plan *p, const char *name, enum file_stage stage,
                                   struct prep_error *err);
+/*
+ * The file added last is one of several that grow side by side: they take outputs of the same
+ * calls, which must run once. Files of one strand are written one after the other, strands of one
+ * band at the same time, bands one after the other. The calls of a band must be numbered in the
+ * order in which every strand needs them. Both numbers are above 0; the files of a band follow each
+ * other in the plan, each strand's together. At most PLAN_MAX_STRANDS to a band.
+ */
+enum { PLAN_MAX_STRANDS = 24 };
+PREP_MUST_CHECK int plan_strand(struct plan *p, uint32_t band, uint32_t strand,
+                                struct prep_error *err);
 /* Append output `output` of a step (0 for copies and bytes) to the file added last. Outputs of
  * one step are numbered in the order in which they are appended, whatever the file. */
 PREP_MUST_CHECK int plan_append(struct plan *p, uint32_t step, uint64_t bytes,
@@ -175,7 +187,8 @@ uint64_t plan_output_memory(const struct plan_step *s);
 /*
  * Memory of all calls, run one after the other in the order of the files: a call holds all of its
  * memory while it runs, then its outputs until they are copied into blocks of this many bytes,
- * which are filled when all of their bytes are there.
+ * which are filled when all of their bytes are there. In a band the calls run in their own order,
+ * and every strand has such a block.
  */
 PREP_MUST_CHECK int plan_floor(const struct plan *p, uint64_t block, uint64_t *floor,
                                struct prep_error *err);

@@ -28,19 +28,22 @@ static float *x, *back, imatrix[COLS];
 static uint8_t *ours, *theirs;
 static double seconds = 0.3;
 
-static double now(void)
+static double now(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 struct job {
+    char name[16];                  /* of the variant */
     const struct ggml_codec *codec; /* NULL: the peer */
     peer_fn *peer;
     unsigned type;
     const float *w;
     int decode;
+    size_t rows;
+    double best; /* MB/s */
 };
 
 static void run(const struct job *j, size_t rows)
@@ -53,24 +56,31 @@ static void run(const struct job *j, size_t rows)
         j->codec->quantize_rows(ours, x, rows, COLS, j->w);
 }
 
-/* MB/s of the fastest run; slow ones take as many rows as 10 ms allow. */
-static double rate(const struct job *j)
+/* Seconds of processor time: those of other programs are not counted. */
+static double measure(struct job *j)
 {
-    const double start = now();
-    size_t rows = 2;
-    double best = 0, took = 0;
-    do {
-        if (took < 0.01 && rows < ROWS) {
-            rows *= 2;
-            best = 0;
-        }
-        const double t = now();
-        run(j, rows);
-        took = now() - t;
-        const double mbs = (double)rows * COLS * 4e-6 / took;
-        best = mbs > best ? mbs : best;
-    } while (now() - start < seconds);
-    return best;
+    const double start = now(CLOCK_THREAD_CPUTIME_ID);
+    run(j, j->rows);
+    const double took = now(CLOCK_THREAD_CPUTIME_ID) - start;
+    const double rate = (double)j->rows * COLS * 4e-6 / took;
+    j->best = rate > j->best ? rate : j->best;
+    return took;
+}
+
+/* All jobs in turn, the best run of each; slow ones take as many rows as 5 ms allow. */
+static void measure_all(struct job *jobs, int n)
+{
+    for (int i = 0; i < n; i++) {
+        jobs[i].rows = 2;
+        while (measure(&jobs[i]) < 0.005 && jobs[i].rows < ROWS)
+            jobs[i].rows *= 2;
+        jobs[i].best = 0;
+    }
+    const double start = now(CLOCK_MONOTONIC);
+    do
+        for (int i = 0; i < n; i++)
+            measure(&jobs[i]);
+    while (now(CLOCK_MONOTONIC) - start < seconds * n);
 }
 
 static void fill(void)
@@ -88,34 +98,40 @@ static void fill(void)
     }
 }
 
+static int differs(struct job *peer, const struct ggml_type_info *info)
+{
+    const size_t bytes = (size_t)ROWS * COLS / info->block * info->block_bytes;
+    struct job j = *peer;
+    j.codec = ggml_codec(cpu_isa(), j.type);
+    run(peer, ROWS);
+    run(&j, ROWS);
+    return memcmp(ours, theirs, bytes) != 0;
+}
+
 static void bench(unsigned type, const float *w, peer_fn *peer)
 {
     const struct ggml_type_info *info = ggml_type_info(type);
-    struct job j = {.type = type, .w = w, .peer = peer};
-    double best = 0;
+    struct job jobs[2 * N_ISA + 1] = {0};
+    const int n_isa = (int)cpu_isa() + 1, decode = w == NULL;
+    int n = 0;
+    for (int i = 0; i < n_isa * (1 + decode); i++, n++) {
+        const enum isa isa = (enum isa)(i % n_isa);
+        jobs[n] = (struct job){
+            .codec = ggml_codec(isa, type), .type = type, .w = w, .decode = i >= n_isa};
+        snprintf(jobs[n].name, sizeof jobs[n].name, "%s", isa_name(isa));
+    }
+    if (peer)
+        jobs[n++] = (struct job){.name = "ggml", .type = type, .w = w, .peer = peer};
+    measure_all(jobs, n);
     printf("%-7s %-8s", info->name, w ? "weighted" : "plain");
-    for (int isa = 0; isa <= (int)cpu_isa(); isa++) {
-        j.codec = ggml_codec((enum isa)isa, type);
-        best = rate(&j);
-        printf(" %s %8.1f", isa_name((enum isa)isa), best);
-    }
-    if (peer) {
-        const size_t bytes = (size_t)ROWS * COLS / info->block * info->block_bytes;
-        run(&j, ROWS);
-        j.codec = NULL;
-        const double theirs_rate = rate(&j);
-        run(&j, ROWS);
-        printf("  ggml %7.1f ratio %6.2f%s", theirs_rate, best / theirs_rate,
-               memcmp(ours, theirs, bytes) ? " differs" : "");
-    }
-    if (!w) {
-        j.decode = 1;
-        for (int isa = 0; isa <= (int)cpu_isa(); isa++) {
-            j.codec = ggml_codec((enum isa)isa, type);
-            printf("  %s %8.1f", isa ? isa_name((enum isa)isa) : "decode scalar", rate(&j));
-        }
-    }
+    for (int i = 0; i < n; i++)
+        printf("%s %s %7.1f", jobs[i].decode && !jobs[i - 1].decode ? "  decode" : "", jobs[i].name,
+               jobs[i].best);
+    if (peer)
+        printf("  ratio %6.2f%s", jobs[n_isa - 1].best / jobs[n - 1].best,
+               differs(&jobs[n - 1], info) ? " differs" : "");
     printf("\n");
+    fflush(stdout);
 }
 
 static peer_fn *load_peer(void)

@@ -147,8 +147,8 @@ run prep-inspect "$T/nothing"
 expect_exit 66
 printf 'GGUF\003\000\000\000' >"$T/x.gguf"
 run prep-inspect "$T/x.gguf"
-expect_exit 69
-expect_stderr "prep-inspect: GGUF: $T/x.gguf: is a GGUF file, which this version cannot read"
+expect_exit 65
+expect_stderr "prep-inspect: SHORT_FILE: $T/x.gguf: byte 8: the file ends inside the header"
 echo words >"$T/words"
 run prep-inspect "$T/words"
 expect_exit 65

@@ -3,7 +3,8 @@
 . tests/cli/lib.sh
 
 N=$DATA/glm-nano
-W="--windows $DATA/quality/windows.json"
+P=$DATA/quality/windows.json
+W="--text $DATA/text/eval.jsonl --window 96"
 cp -r "$N" "$T/nano"
 run quantize-nvfp4 "$N" -q "$T/max"
 
@@ -20,13 +21,16 @@ cd_run() # TOOL ARGUMENT...: with $T as the folder, so that paths in reports are
 }
 case $DATA in
 /*) ;;
-*) W="--windows $PWD/$DATA/quality/windows.json" ;;
+*)
+    P=$PWD/$P
+    W="--text $PWD/$DATA/text/eval.jsonl --window 96"
+    ;;
 esac
 
 # shellcheck disable=SC2086 # lists of options
 {
 begin 'prints likelihood alone when there is nobody to judge by'
-cd_run verify-run nano $W -n 2
+cd_run verify-run nano --windows $P -n 2
 expect_exit 0
 expect_stdout 'nano
 2 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
@@ -41,51 +45,57 @@ begin 'judges a quantized model by every figure'
 cd_run verify-run max --against nano $W -n 2 --worst 3
 expect_exit 0
 expect_stdout 'max against nano
-2 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+2 windows of 96 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
   original    38.9 MB   16 experts  unquantized 260
   model       25.3 MB   16 experts  NVFP4 (modelopt) 144, unquantized 116
 
   figure                             mean           95 % interval
-  original: nats per token        3.52873     2.40626     4.65119
-    perplexity                    34.0805
-  model: nats per token           3.53221     2.41150     4.65292
-    perplexity                    34.1994
-    increase                     +0.00348    +0.00172    +0.00524  too few windows to tell
-  KL                             0.001276    0.000968    0.001584
-    p50, p90, p99, largest       0.000727    0.002484    0.011071    0.035472  window 1, position 29
-  KL, original'\''s choices         0.000857    0.000745    0.000970
-    p50, p90, p99, largest       0.000678    0.001859    0.003667    0.005689  window 1, position 219
-  same most likely token, %        96.484      95.312      97.656
-  five most likely shared, %       97.266      96.953      97.578
+  original: nats per token        4.09139     3.32065     4.86213
+    perplexity                    59.8231
+  model: nats per token           4.08963     3.32532     4.85395
+    perplexity                    59.7181
+    increase                     -0.00176    -0.00818    +0.00467  too few windows to tell
+  KL                             0.001112    0.001106    0.001119
+    p50, p90, p99, largest       0.000721    0.002188    0.007989    0.017289  window 0, position 56
+  KL, original'\''s choices         0.000869    0.000761    0.000977
+    p50, p90, p99, largest       0.000696    0.001863    0.003530    0.003930  window 1, position 72
+  same most likely token, %        95.312      94.792      95.833
+  five most likely shared, %       97.917      97.917      97.917
 
   layer  block error  hidden error  original'\''s choices  experts shared  positions shared
       0     0.000000      0.000000            0.000000               -            1.0000
       1     0.000000      0.000000            0.000000               -            1.0000
-      2     0.003985      0.000808            0.000808          1.0000            1.0000
-      3     0.004094      0.001612            0.001363          0.9839            0.9922
-      4     0.004307      0.002969            0.002395          0.9829            0.9920
+      2     0.004107      0.000839            0.000839          1.0000            1.0000
+      3     0.003821      0.001453            0.001282          0.9857            0.9968
+      4     0.003879      0.002572            0.002024          0.9883            0.9961
 
   NMSE of linears      changed   geometric         p95       worst
-  routed experts           144     0.00831     0.00968     0.01127
-  all                      144     0.00831     0.00968     0.01127
+  routed experts           144     0.00828     0.00967     0.01128
+  all                      144     0.00828     0.00967     0.01128
   worst                 tokens        NMSE
-                            75     0.01127  model.layers.2.mlp.experts.0.up_proj
-                            41     0.00997  model.layers.2.mlp.experts.8.up_proj
-                            98     0.00996  model.layers.3.mlp.experts.2.up_proj'
+                            22     0.01128  model.layers.2.mlp.experts.0.up_proj
+                            16     0.01020  model.layers.2.mlp.experts.8.up_proj
+                            24     0.01002  model.layers.2.mlp.experts.3.up_proj'
 expect_stderr ''
 cp "$T/.out" "$T/judged"
 
 begin 'threads, memory and instructions change no figure'
-for how in "-j1 --isa scalar" "-j7" "--mem 90M" "--mem 50M -j2"; do
+for how in "-j7" "--mem 90M" "--mem 50M -j2"; do
     cd_run verify-run max --against nano $W -n 2 --worst 3 $how
     expect_exit 0
     expect_same "$T/judged" "$T/.out"
 done
+# Plain C takes its time: fewer tokens.
+cd_run verify-run max --against nano $W -n 2 --window 12
+cp "$T/.out" "$T/few"
+cd_run verify-run max --against nano $W -n 2 --window 12 -j1 --isa scalar
+expect_exit 0
+expect_same "$T/few" "$T/.out"
 
 begin 'a budget under the floor is refused and the floor is printed'
 cd_run verify-run max --against nano $W -n 2 --mem 1M
 expect_exit 64
-expect_stderr_like '^verify-run: memory of 1048576 bytes is too little for windows of 256 tokens: at least [0-9]+ bytes are needed$'
+expect_stderr_like '^verify-run: memory of 1048576 bytes is too little for windows of 96 tokens: at least [0-9]+ bytes are needed$'
 floor=$(grep -o 'at least [0-9]*' "$T/.err" | grep -o '[0-9]*')
 cd_run verify-run max --against nano $W -n 2 --worst 3 --mem "$floor"
 expect_exit 0
@@ -106,23 +116,23 @@ expect_exit 0
 cd_run verify-run max --reference ref.st
 expect_exit 0
 expect_stdout 'max against ref.st
-2 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+2 windows of 96 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
   model       25.3 MB   16 experts  NVFP4 (modelopt) 144, unquantized 116
 
   figure                             mean           95 % interval
-  original: nats per token        3.52873     2.40626     4.65119
-    perplexity                    34.0805
-  model: nats per token           3.53221     2.41150     4.65292
-    perplexity                    34.1994
-    increase                     +0.00348    +0.00172    +0.00524  too few windows to tell
-  KL, at least                   0.001169    0.000883    0.001455
-    p50, p90, p99, largest       0.000657    0.002290    0.010075    0.031194  window 1, position 29
-  same most likely token, %        96.484      95.312      97.656
-  five most likely shared, %       97.266      96.953      97.578'
+  original: nats per token        4.09139     3.32065     4.86213
+    perplexity                    59.8231
+  model: nats per token           4.08963     3.32532     4.85395
+    perplexity                    59.7181
+    increase                     -0.00176    -0.00818    +0.00467  too few windows to tell
+  KL, at least                   0.000999    0.000982    0.001016
+    p50, p90, p99, largest       0.000632    0.001941    0.007021    0.013462  window 0, position 56
+  same most likely token, %        95.312      94.792      95.833
+  five most likely shared, %       97.917      97.917      97.917'
 cd_run verify-run nano --reference ref.st
 expect_stdout_like '^  KL, at least +-?0\.000000 +-?0\.000000 +-?0\.000000$'
 cd_run verify-run max --reference ref.st -n 1
-expect_stdout_like '^1 windows of 256 tokens'
+expect_stdout_like '^1 windows of 96 tokens'
 
 begin 'a reference is not overwritten unasked, and its bytes depend on nothing but model and text'
 cd_run verify-run nano $W -n 2 --save-reference ref.st
@@ -157,10 +167,10 @@ begin 'limits that do not hold make the exit code 1, and a figure that is not th
 cd_run verify-run max --against nano $W -n 2 --no-linears --max-kl 0.0001 --min-top1 0.9 \
     --max-block-error 0.01 --max-nmse 0.1
 expect_exit 1
-expect_stdout_like '^  max-kl +0\.000100  found    0\.001276  does not hold$'
-expect_stdout_like '^  min-top1 +0\.900000  found    0\.964844  holds$'
+expect_stdout_like '^  max-kl +0\.000100  found    0\.001112  does not hold$'
+expect_stdout_like '^  min-top1 +0\.900000  found    0\.953125  holds$'
 expect_stdout_like '^  max-nmse +0\.100000  found +-  does not hold$'
-expect_stdout_like '^  max-block-error +0\.010000  found    0\.004307  holds$'
+expect_stdout_like '^  max-block-error +0\.010000  found    0\.004107  holds$'
 expect_stderr 'verify-run: 2 of 4 limits do not hold'
 cd_run verify-run max --against nano $W -n 2 --max-kl 0.01 --max-nmse 0.02 --max-token-kl 0.1 \
     --max-forced-kl 0.001 --max-nll-increase 0.01 --min-top5 0.9
@@ -169,9 +179,9 @@ expect_exit 0
 begin 'prints one JSON object, with the verdicts'
 cd_run verify-run max --against nano $W -n 2 --json --max-kl 0.0001
 expect_exit 1
-expect_stdout_like '^\{"schema":"verify-run/1","warnings":\[\],"text":\{"windows":2,"window":256,"tokens":512,"windows_available":64,'
+expect_stdout_like '^\{"schema":"verify-run/1","warnings":\[\],"text":\{"windows":2,"window":96,"tokens":192,"windows_available":[0-9]+,'
 expect_stdout_like '"settings":"attention sparse, indexers FFFFF, norm_eps 1e-06","original":\{"path":"nano",'
-expect_stdout_like '"limits":\[\{"limit":"max-kl","model":"max","want":0\.0001,"found":0\.00127[0-9]*,"holds":false\}\],"error":\{"tag":"","message":"1 of 1 limits does not hold","exit":1\}\}$'
+expect_stdout_like '"limits":\[\{"limit":"max-kl","model":"max","want":0\.0001,"found":0\.00111[0-9]*,"holds":false\}\],"error":\{"tag":"","message":"1 of 1 limits does not hold","exit":1\}\}$'
 expect_stderr_like 'limits does not hold'
 
 begin 'several models are compared in pairs'
@@ -179,20 +189,25 @@ run quantize-nvfp4 "$N" -q --scales sweep "$T/sweep"
 cd_run verify-run max sweep --against nano $W -n 8
 expect_exit 0
 expect_stdout '2 models against nano
-8 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+8 windows of 96 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
 
   model         size perplexity      nats  increase        KL forced KL  top-1 %     NMSE
-  original   38.9 MB    36.1399   3.58740
-  max        25.3 MB    36.3134   3.59219  +0.00479   0.00132   0.00090    97.22  0.00832
-  sweep      25.3 MB    36.1721   3.58829  +0.00089   0.00097   0.00061    97.31  0.00608  increase not distinguishable from 0
+  original   38.9 MB    41.6926   3.73032
+  max        25.3 MB    41.7767   3.73234  +0.00201   0.00124   0.00086    97.14  0.00831  increase not distinguishable from 0
+  sweep      25.3 MB    41.7050   3.73062  +0.00030   0.00104   0.00061    97.66  0.00607  increase not distinguishable from 0
 
   in pairs, first minus second, on the same windows
   max, sweep
-    forced KL     +0.000291  [+0.000217 +0.000400]  the second is lower
-    KL            +0.000346  [+0.000230 +0.000466]  the second is lower
-    nats          +0.003899  [+0.001955 +0.005690]  the second is lower
-    NMSE             1.3671 x, 95 % point 1.3799 x
+    forced KL     +0.000248  [+0.000207 +0.000292]  the second is lower
+    KL            +0.000198  [+0.000106 +0.000276]  the second is lower
+    nats          +0.001718  [-0.000882 +0.004424]  not distinguishable
+    NMSE             1.3683 x, 95 % point 1.3806 x
     the second is better, end to end too'
+
+cp "$T/.out" "$T/both"
+cd_run verify-run max sweep --against nano $W -n 8 --brief
+sed '/in pairs/,$d' "$T/both" | sed '$d' >"$T/brief"
+expect_same "$T/brief" "$T/.out"
 
 begin 'a pruned model, and the same cut seen through its keep-map'
 run reap-prune "$N" -q --obs "$DATA/observations/nano16/run-a/observations_1024_cosine.pt" \
@@ -200,37 +215,37 @@ run reap-prune "$N" -q --obs "$DATA/observations/nano16/run-a/observations_1024_
 cd_run verify-run p12 --against nano $W -n 2 --mtp
 expect_exit 0
 expect_stdout 'p12 against nano
-2 windows of 256 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
+2 windows of 96 tokens; attention sparse, indexers FFFFF, norm_eps 1e-06
   original    38.9 MB   16 experts  unquantized 260
   model       32.6 MB   12 experts  unquantized 212
 
   figure                             mean           95 % interval
-  original: nats per token        3.52873     2.40626     4.65119
-    perplexity                    34.0805
-  model: nats per token           3.50558     2.39329     4.61787
-    perplexity                    33.3007
-    increase                     -0.02315    -0.03333    -0.01297  too few windows to tell
-  KL                             0.014562    0.008077    0.021047
-    p50, p90, p99, largest       0.005871    0.034697    0.154794    0.263914  window 1, position 119
+  original: nats per token        4.09139     3.32065     4.86213
+    perplexity                    59.8231
+  model: nats per token           4.04827     3.29229     4.80425
+    perplexity                    57.2981
+    increase                     -0.04312    -0.05788    -0.02836  too few windows to tell
+  KL                             0.015729    0.010248    0.021209
+    p50, p90, p99, largest       0.006063    0.036465    0.128116    0.281976  window 1, position 55
   KL, original'\''s choices       not measured: experts were removed
-  same most likely token, %        90.625      86.719      94.531
-  five most likely shared, %       92.227      91.016      93.438
-  MTP, original: nats per token     3.49542     2.35976     4.63108
-    perplexity                    32.9641
-    drafts accepted, %             62.745      57.255      68.235
-  MTP, model: nats per token      3.51996     2.36063     4.67929
-    perplexity                    33.7830
-    increase                     +0.02454    +0.00086    +0.04821  too few windows to tell
-    drafts accepted, %             60.000      52.941      67.059
-  MTP, KL                        0.076736    0.049306    0.104167
-    p50, p90, p99, largest       0.016093    0.225810    0.639586    1.353352  window 0, position 157
+  same most likely token, %        87.500      84.375      90.625
+  five most likely shared, %       91.771      91.042      92.500
+  MTP, original: nats per token     4.12279     3.36054     4.88504
+    perplexity                    61.7312
+    drafts accepted, %             56.316      52.632      60.000
+  MTP, model: nats per token      4.15162     3.37963     4.92362
+    perplexity                    63.5371
+    increase                     +0.02883    +0.01909    +0.03858  too few windows to tell
+    drafts accepted, %             54.737      52.632      56.842
+  MTP, KL                        0.085639    0.058551    0.112726
+    p50, p90, p99, largest       0.030866    0.252883    0.467858    0.489355  window 1, position 32
 
   layer  block error  hidden error  original'\''s choices  experts shared  positions shared
       0            -      0.000000                   -               -            1.0000
       1            -      0.000000                   -               -            1.0000
-      2            -      0.009832                   -          0.7915            1.0000
-      3            -      0.014147                   -          0.7886            0.9760
-      4            -      0.016910                   -          0.7910            0.9790
+      2            -      0.008352                   -          0.8203            1.0000
+      3            -      0.012839                   -          0.7943            0.9888
+      4            -      0.017739                   -          0.7917            0.9905
 
   no linear is changed'
 sed '1d;s/  model .*//' "$T/.out" >"$T/pruned"
@@ -241,12 +256,12 @@ expect_same "$T/pruned" "$T/seen"
 
 begin 'settings hold for both models, or for the model alone'
 cd_run verify-run nano --against nano $W -n 2 --index-pattern FFSFS --no-linears
-expect_stdout_like '^2 windows of 256 tokens; attention sparse, indexers FFSFS, norm_eps 1e-06$'
+expect_stdout_like '^2 windows of 96 tokens; attention sparse, indexers FFSFS, norm_eps 1e-06$'
 expect_stdout_like '^  KL +0\.000000 +0\.000000 +0\.000000$'
 cd_run verify-run nano --against nano $W -n 2 --index-pattern FFSFS --original-as-is --no-linears
-expect_stdout_like '^  KL +0\.020679 '
+expect_stdout_like '^  KL +0\.017664 '
 cd_run verify-run nano --against nano $W -n 2 --dense --norm-eps 1e-5
-expect_stdout_like '^2 windows of 256 tokens; attention dense, norm_eps 1e-05$'
+expect_stdout_like '^2 windows of 96 tokens; attention dense, norm_eps 1e-05$'
 cd_run verify-run nano --index-pattern SFFFF $W -n 1
 expect_exit 64
 
@@ -276,7 +291,7 @@ begin 'refuses requests that make no sense'
 cd_run verify-run nano
 expect_exit 64
 expect_stderr 'verify-run: no text to judge on: want texts, windows or packed tokens'
-cd_run verify-run nano $W --text short.txt
+cd_run verify-run nano --windows $P --text short.txt
 expect_exit 64
 expect_stderr_like 'more than one kind of text'
 cd_run verify-run nano --against nano --reference ref.st

@@ -17,7 +17,7 @@ for name; do
     [ -d "$fixtures/$name" ] || { echo "pack.sh: $fixtures/$name: no such folder" >&2; exit 66; }
     # What a test can do without, or make: too large to carry.
     LC_ALL=C tar --exclude='nano/*/quantized_tensors.safetensors' --exclude='nano-autoround' \
-        --exclude='nano-Q*.gguf' --exclude='nano-imatrix.gguf' --exclude='*.dat' --exclude='logits_seq0.safetensors' \
+        --exclude='nano-Q*.gguf' --exclude='*.dat' --exclude='logits_seq0.safetensors' \
         --create --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 \
         --numeric-owner --mode=u=rwX,go=rX --directory="$fixtures" "$name" |
         zstd -19 -T1 --quiet --force -o "$name.tar.zst"

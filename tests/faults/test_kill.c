@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reap-prune on the rand32 checkpoint, and quantize-nvfp4 on the nano, killed at random moments.
+ * reap-prune on the rand32 checkpoint, quantize-nvfp4 and make-gguf on the nano, killed at random
+ * moments.
  *
  * Each trial starts the real program in a process of its own, kills it after a random time, looks
  * at what it left, and starts it again until it ends by itself: the folder must then be the one
@@ -25,7 +26,7 @@
 
 #include "tests/support/support.h"
 
-enum { TRIALS = 200, QUANTIZE_TRIALS = 60 };
+enum { TRIALS = 200, QUANTIZE_TRIALS = 60, LADDER_TRIALS = 30 };
 
 enum { MAX_ARGS = 20 };
 
@@ -80,6 +81,25 @@ static void quantize(const char **argv)
                           "3",
                           "--max-shard-size",
                           "1M",
+                          "--sync-every",
+                          "4096",
+                          NULL};
+    fill(argv, list);
+}
+
+/* Two strands in parts: each is somewhere else when the kill comes. */
+static void make_ladder(const char **argv)
+{
+    const char *list[] = {tool("make-gguf"),
+                          test_path("%s/glm-nano", test_data()),
+                          "-q",
+                          "-j2",
+                          "-t",
+                          "Q8_0",
+                          "-t",
+                          "BF16",
+                          "--split-max-size",
+                          "9M",
                           "--sync-every",
                           "4096",
                           NULL};
@@ -205,6 +225,12 @@ static void quantizing_goes_on_after_60_kills_at_random_moments(void **state)
     kill_often(quantize, QUANTIZE_TRIALS);
 }
 
+static void making_a_ladder_goes_on_after_30_kills_at_random_moments(void **state)
+{
+    (void)state;
+    kill_often(make_ladder, LADDER_TRIALS);
+}
+
 static void stops_on_sigterm_with_75_and_goes_on(void **state)
 {
     (void)state;
@@ -238,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pruning_goes_on_after_200_kills_at_random_moments),
         cmocka_unit_test(quantizing_goes_on_after_60_kills_at_random_moments),
+        cmocka_unit_test(making_a_ladder_goes_on_after_30_kills_at_random_moments),
         cmocka_unit_test(stops_on_sigterm_with_75_and_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,3 +60,20 @@ decode() # CHECKPOINT
     "$tools/decode" "$1" "$T/f32" >/dev/null && "$tools/decode" "$1" "$T/bf16" --bf16 >/dev/null ||
         complain "cannot decode $1"
 }
+
+# The library with ggml's quantizers: PREP_GGML_LIBRARY, or that of llama-cpp-python, which pip
+# compiles: some minutes, once.
+peer_ggml()
+{
+    if [ -z "${PREP_GGML_LIBRARY:-}" ]; then
+        peer_venv llama llama-cpp-python
+        PREP_GGML_LIBRARY=$("$PY" -c 'import importlib.util as u, pathlib
+at = pathlib.Path(u.find_spec("llama_cpp").origin).parent
+print(next(iter(sorted(at.rglob("libggml-base.so*"))), ""))')
+    fi
+    if [ ! -e "$PREP_GGML_LIBRARY" ]; then
+        echo "skip llama there is no libggml-base.so"
+        exit 0
+    fi
+    export PREP_GGML_LIBRARY
+}

@@ -267,22 +267,23 @@ static void multiplies_and_adds_with_one_rounding(void **state)
     assert_true(product_of(k, a, b, 2) == 0x1p-24f);
 }
 
-static void adds_blocks_of_256_in_order(void **state)
+static void adds_blocks_in_order(void **state)
 {
+    enum { BLOCK = MATMUL_BLOCK_K, K = 2 * BLOCK + 88 };
     const struct matmul_kernels *k = variant_of(state);
-    float a[600] = {0}, b[600];
-    for (size_t i = 0; i < 600; i++)
+    float a[K] = {0}, b[K];
+    for (size_t i = 0; i < K; i++)
         b[i] = 1;
     a[0] = 0x1p24f;
-    a[255] = 1; /* lost: 2^24 + 1 is a tie */
-    assert_true(product_of(k, a, b, 600) == 0x1p24f);
-    a[256] = 1;
-    assert_true(product_of(k, a, b, 600) == 0x1p24f);
-    a[257] = 1; /* a block of its own: 2^24 + 2 */
-    assert_true(product_of(k, a, b, 600) == 0x1p24f + 2);
-    a[257] = 0;
-    a[512] = 1; /* lost as well: (2^24 + 1) + 1 */
-    assert_true(product_of(k, a, b, 600) == 0x1p24f);
+    a[BLOCK - 1] = 1; /* lost: 2^24 + 1 is a tie */
+    assert_true(product_of(k, a, b, K) == 0x1p24f);
+    a[BLOCK] = 1;
+    assert_true(product_of(k, a, b, K) == 0x1p24f);
+    a[BLOCK + 1] = 1; /* a block of its own: 2^24 + 2 */
+    assert_true(product_of(k, a, b, K) == 0x1p24f + 2);
+    a[BLOCK + 1] = 0;
+    a[2 * BLOCK] = 1; /* lost as well: (2^24 + 1) + 1 */
+    assert_true(product_of(k, a, b, K) == 0x1p24f);
 }
 
 static void keeps_the_sign_of_zero_as_the_reference_does(void **state)
@@ -359,7 +360,7 @@ static void the_order_of_rows_changes_no_bit(void **state)
 
 /*
  * A sum of q products by fused multiply-adds has an error of at most q u / (1 - q u) times the sum
- * of their magnitudes, u = 2^-24; here at most 256 steps and one addition per block.
+ * of their magnitudes, u = 2^-24; here fewer than 256 steps and one addition per block.
  */
 static void is_as_near_to_the_true_product_as_the_bound(void **state)
 {
@@ -407,7 +408,7 @@ int main(void)
         OF_VECTORS(gives_the_reference_bits_beyond_one_chunk),
         OF_ALL(an_empty_sum_is_zero_and_an_empty_product_writes_nothing),
         OF_ALL(multiplies_and_adds_with_one_rounding),
-        OF_ALL(adds_blocks_of_256_in_order),
+        OF_ALL(adds_blocks_in_order),
         OF_ALL(keeps_the_sign_of_zero_as_the_reference_does),
         OF_ALL(splitting_changes_no_bit),
         OF_ALL(the_order_of_rows_changes_no_bit),

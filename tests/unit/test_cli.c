@@ -469,7 +469,7 @@ static void progress_is_redrawn_on_a_terminal(void **state)
     r.host.live_width = 60;
     char words[] = "reap-prune in";
     assert_int_equal(run_parse(&r, words), CLI_RUN);
-    struct progress p = {"copy", 1000, 1000000, 0, 0};
+    struct progress p = {"copy", 1000, 1000000, 0, 0, NULL};
     clock_now = 100;
     cli_progress(&r.cli, &p);
     clock_now = 100.05;
@@ -495,7 +495,7 @@ static void progress_is_a_line_per_half_minute_elsewhere(void **state)
     run_open(&r);
     char words[] = "reap-prune in";
     assert_int_equal(run_parse(&r, words), CLI_RUN);
-    struct progress p = {"copy", 0, 1000000000000, 1, 85};
+    struct progress p = {"copy", 0, 1000000000000, 1, 85, NULL};
     for (int s = 0; s <= 70; s++) {
         clock_now = 1000 + s;
         p.done_bytes = (uint64_t)s * 1000000000;
@@ -519,7 +519,7 @@ static void quiet_hides_progress_and_notes(void **state)
     r.host.live_width = 60;
     char words[] = "reap-prune -q in";
     assert_int_equal(run_parse(&r, words), CLI_RUN);
-    struct progress p = {"copy", 0, 10, 0, 0};
+    struct progress p = {"copy", 0, 10, 0, 0, NULL};
     clock_now = 0;
     cli_progress(&r.cli, &p);
     clock_now = 60;

@@ -115,7 +115,7 @@ static void json_is_told_apart_by_its_members(void **state)
     open_text("x.json", "{", -1, KIND_CONFIG, "JSON");
     open_text("x.txt", "words", -1, KIND_CONFIG, "UNKNOWN_KIND");
     open_text("x.txt", "", -1, KIND_CONFIG, "UNKNOWN_KIND");
-    open_text("x.gguf", "GGUF", -1, KIND_CONFIG, "GGUF");
+    open_text("x.gguf", "GGUF", -1, KIND_GGUF, "SHORT_FILE");
 }
 
 /* Differences of two texts, one per line. */

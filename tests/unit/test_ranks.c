@@ -177,7 +177,7 @@ static const struct ranks_calls PLAYED = {
     .raise = played_raise,
     .settle = played_settle,
     .close = played_close,
-    .abort = played_abort,
+    .end_all = played_abort,
 };
 
 static struct played world;

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* Judging, and saving a reference, with the n-th allocation or the n-th call to the system failing.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "libprep/release/judge.h"
+#include "tests/support/fault_alloc.h"
+#include "tests/support/fault_io.h"
+#include "tests/support/quantized.h"
+#include "tests/support/support.h"
+
+/* A run takes thousands of calls: the first ones all, then in steps of an eighth. */
+static uint64_t next_of(uint64_t n)
+{
+    return n < 24 ? n + 1 : n + n / 8;
+}
+
+typedef int (*work_fn)(const struct io *io, struct prep_error *err);
+
+static void lose_memory(work_fn work)
+{
+    for (uint64_t n = 1;; n = next_of(n)) {
+        struct prep_error err = PREP_ERROR_INIT;
+        fault_alloc_at(n);
+        int rc = work(&io_posix, &err);
+        uint64_t seen = fault_alloc_stop();
+        if (rc && err.code != PREP_ENOMEM)
+            fail_msg("allocation %llu: %s: %s", (unsigned long long)n, err.tag, err.msg);
+        if (seen >= n)
+            continue; /* giving back memory may fail unnoticed */
+        assert_int_equal(rc, 0);
+        assert_true(seen > 20);
+        return;
+    }
+}
+
+static void lose_calls(work_fn work, unsigned calls)
+{
+    for (uint64_t n = 1;; n = next_of(n)) {
+        struct prep_error err = PREP_ERROR_INIT;
+        struct fault_io f;
+        fault_io_init(&f);
+        fault_io_fail(&f, calls, n, EIO);
+        const int rc = work(&f.io, &err);
+        const int hit = f.fired;
+        fault_io_fini(&f);
+        if (!hit) {
+            assert_int_equal(rc, 0);
+            assert_true(n > 4);
+            return;
+        }
+        if (rc)
+            assert_true(err.code == PREP_EIO || err.code == PREP_ENOINPUT ||
+                        err.code == PREP_EDATA || err.code == PREP_ECREATE);
+    }
+}
+
+static const char *nano, *quantized, *text;
+
+static int prepare(void **state)
+{
+    (void)state;
+    nano = test_path("%s/glm-nano", test_data());
+    const struct quantize_job job = quantized_job(nano);
+    quantized = quantized_run(&job);
+    text = test_path("%s/text.txt", test_temp_dir());
+    test_write(text, "hello", 5);
+    return 0;
+}
+
+static int judge(const struct io *io, const struct judge_job *base, struct prep_error *err)
+{
+    struct judgement j;
+    struct judge_job job = *base;
+    struct report report;
+    struct span bytes;
+    job.io = io;
+    job.text.texts = &text;
+    job.text.n_texts = base->reference ? 0 : 1;
+    job.text.window = 8;
+    job.n_models = 1;
+    job.run = (struct runtime_options){.n_threads = 1, .isa = N_ISA - 1};
+    report_init(&report);
+    int rc = judge_run(&j, &job, &report, err);
+    rc = rc || (base->save &&
+                (judgement_save(&bytes, &j, "test", err) ||
+                 io_write_file(io, test_path("%s/r.st", test_temp_dir()), bytes.p, bytes.n, err)));
+    rc = rc || report_ok(&report, err);
+    judgement_free(&j);
+    report_fini(&report);
+    return rc ? -1 : 0;
+}
+
+static int against_original(const struct io *io, struct prep_error *err)
+{
+    const struct judge_job job = {.models = &quantized, .original = nano, .with_mtp = 1};
+    return judge(io, &job, err);
+}
+
+static const char *saved;
+
+static int save_reference(const struct io *io, struct prep_error *err)
+{
+    const struct judge_job job = {.models = &nano, .save = 1};
+    return judge(io, &job, err);
+}
+
+static int against_reference(const struct io *io, struct prep_error *err)
+{
+    const struct judge_job job = {.models = &quantized, .reference = saved};
+    return judge(io, &job, err);
+}
+
+static void make_reference(void)
+{
+    struct prep_error err = PREP_ERROR_INIT;
+    struct judgement j;
+    struct span bytes;
+    const struct judge_job job = {.io = &io_posix,
+                                  .models = &nano,
+                                  .n_models = 1,
+                                  .save = 1,
+                                  .text = {.texts = &text, .n_texts = 1, .window = 8},
+                                  .run = {.n_threads = 1, .isa = N_ISA - 1}};
+    saved = test_path("%s/saved.st", test_temp_dir());
+    if (judge_run(&j, &job, NULL, &err) || judgement_save(&bytes, &j, "test", &err))
+        fail_msg("%s", err.msg);
+    test_write(saved, bytes.p, bytes.n);
+    judgement_free(&j);
+}
+
+static void judging_survives_lost_allocations(void **state)
+{
+    (void)state;
+    lose_memory(against_original);
+}
+
+static void judging_by_a_reference_survives_lost_allocations(void **state)
+{
+    (void)state;
+    make_reference();
+    lose_memory(save_reference);
+    lose_memory(against_reference);
+}
+
+static void judging_survives_failing_reads(void **state)
+{
+    (void)state;
+    lose_calls(against_original,
+               FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
+}
+
+static void saving_survives_failing_writes(void **state)
+{
+    (void)state;
+    lose_calls(save_reference, FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PWRITE) |
+                                   FAULT_BIT(FAULT_SYNC) | FAULT_BIT(FAULT_RENAME));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(judging_survives_lost_allocations),
+        cmocka_unit_test(judging_by_a_reference_survives_lost_allocations),
+        cmocka_unit_test(judging_survives_failing_reads),
+        cmocka_unit_test(saving_survives_failing_writes),
+    };
+    return cmocka_run_group_tests(tests, prepare, NULL);
+}
