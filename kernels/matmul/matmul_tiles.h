@@ -22,10 +22,10 @@
 extern "C" {
 #endif
 
-/* The block of A (72 KiB) is read from the second cache once per panel of B, a panel (8 or 16
- * KiB) stays in the first one over the block of A, all panels (256 KiB) in the third. 144 is a
+/* The block of A (144 KiB) is read from the second cache once per panel of B, a panel (8 or 16
+ * KiB) stays in the first one over the block of A, all panels (512 KiB) in the third. 288 is a
  * multiple of the 6 and 12 rows of the largest tiles. */
-enum { MATMUL_CHUNK_M = 144, MATMUL_CHUNK_N = 512 };
+enum { MATMUL_CHUNK_M = 288, MATMUL_CHUNK_N = 1024 };
 enum { MATMUL_WORK_BYTES = 4 * MATMUL_BLOCK_K * (MATMUL_CHUNK_M + MATMUL_CHUNK_N) };
 
 /* Rows of B that are needed soon. */
