@@ -408,22 +408,30 @@ int weights_announce(struct weights *w, const uint32_t *ids, size_t n, struct pr
     return rc;
 }
 
-/* With the lock held: the slot is LOADING or HELD by this thread's doing, or by the reader's. */
+/*
+ * With the lock held: makes the slot HELD, by this thread's doing or the reader's. Whatever was
+ * waited for, the reader may have brought the slot itself meanwhile.
+ */
 static int bring(struct weights *w, struct slot *s, struct prep_error *err)
 {
     unsigned char *buffer = NULL;
-    while (s->state == LOADING)
+    int rc = -1;
+    for (;;) {
+        if (s->state == HELD) {
+            rc = 0;
+            break;
+        }
+        if (w->failed == (uint32_t)(s - w->slots)) {
+            *err = err->code == PREP_OK ? w->failure : *err;
+            break;
+        }
+        /* What cannot go is in use, or on its way in. */
+        if (s->state == ABSENT && (!make_room(w, s->bytes, 1, &buffer) || w->n_loading == 0))
+            return load(w, s, &w->now, buffer, err);
         pthread_cond_wait(&w->changed, &w->lock);
-    if (s->state == HELD)
-        return 0;
-    if (w->failed == (uint32_t)(s - w->slots)) {
-        *err = err->code == PREP_OK ? w->failure : *err;
-        return -1;
     }
-    /* What cannot go is in use, or on its way in. */
-    while (make_room(w, s->bytes, 1, &buffer) && w->n_loading > 0)
-        pthread_cond_wait(&w->changed, &w->lock);
-    return load(w, s, &w->now, buffer, err);
+    buffer_free(buffer, s->bytes);
+    return rc;
 }
 
 int weights_get(struct weights *w, uint32_t id, const struct weight **module,
