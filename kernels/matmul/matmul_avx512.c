@@ -39,6 +39,9 @@ static inline __attribute__((always_inline)) void tile(const struct matmul_tile 
 #pragma GCC unroll 2
         for (size_t v = 0; v < vectors; v++)
             s[i][v] = _mm512_setzero_ps();
+#pragma GCC unroll 12
+    for (size_t i = 0; i < rows; i++)
+        matmul_prefetch_c(t->c + i * t->ldc, vectors * 4 * LANES);
     for (size_t k = 0, end; k < t->k; k = end) {
         end = matmul_min(k + MATMUL_PACE, t->k);
         if (t->ahead.n)

@@ -8,6 +8,8 @@ typedef void (*tile_fn)(const struct matmul_tile *t);
 
 /* Floats of an A that stays in half of a small second cache. */
 enum { SMALL_A = 1 << 16 };
+enum { WIDEST_PANEL = 32 * MATMUL_BLOCK_K };
+_Static_assert(4 * (SMALL_A + WIDEST_PANEL) <= MATMUL_WORK_BYTES, "work holds A and a panel");
 
 static void copy_a(float *dst, const struct matmul *p, size_t i0, size_t m, size_t k0)
 {

@@ -22,10 +22,10 @@
 extern "C" {
 #endif
 
-/* The block of A (72 KiB) is read from the second cache once per panel of B, a panel (8 or 16
- * KiB) stays in the first one over the block of A, all panels (256 KiB) in the third. 144 is a
+/* The block of A (144 KiB) is read from the second cache once per panel of B, a panel (8 or 16
+ * KiB) stays in the first one over the block of A, all panels (512 KiB) in the third. 288 is a
  * multiple of the 6 and 12 rows of the largest tiles. */
-enum { MATMUL_CHUNK_M = 144, MATMUL_CHUNK_N = 512 };
+enum { MATMUL_CHUNK_M = 288, MATMUL_CHUNK_N = 1024 };
 enum { MATMUL_WORK_BYTES = 4 * MATMUL_BLOCK_K * (MATMUL_CHUNK_M + MATMUL_CHUNK_N) };
 
 /* Rows of B that are needed soon. */
@@ -88,6 +88,13 @@ static inline void matmul_look_ahead(const struct matmul_ahead *h, size_t k)
         return;
     for (size_t i = k / MATMUL_PACE % lines; i < h->n; i += lines)
         __builtin_prefetch(h->row + i * h->step + byte, 0, 2);
+}
+
+/* A row of a tile of C, needed at the end of the tile. */
+static inline void matmul_prefetch_c(const float *c, size_t bytes)
+{
+    __builtin_prefetch(c, 1, 3);
+    __builtin_prefetch((const char *)c + bytes - 4, 1, 3);
 }
 
 void matmul_few_nt_avx2(const struct matmul *p);

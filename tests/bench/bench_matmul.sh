@@ -14,7 +14,8 @@ trap 'exit 75' INT TERM
 
 grep -m 1 'model name' /proc/cpuinfo || true
 echo "$(nproc) CPUs, load $(cut -d ' ' -f 1-3 /proc/loadavg)"
-"$bench/bench_matmul" -s "$seconds" | tee "$T/ours"
+"$bench/bench_matmul" -s "$seconds" >"$T/ours"
+cat "$T/ours"
 . tests/interop/venv.sh
 peer_venv transformers torch transformers safetensors numpy
 OMP_WAIT_POLICY=passive "$PY" tests/bench/peer_matmul.py "$seconds" >"$T/peer"
