@@ -94,7 +94,7 @@ expect_exit 64
 expect_stderr 'prep-inspect: --engine goes with lint and repair'
 run prep-inspect lint --force "$N"
 expect_exit 64
-expect_stderr 'prep-inspect: options of writing go with repair'
+expect_stderr 'prep-inspect: options of writing go with repair, split and merge'
 run prep-inspect lint "$R/run-a"
 expect_exit 64
 
