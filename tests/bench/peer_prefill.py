@@ -3,7 +3,7 @@
 
     peer_prefill.py MODEL
 
-Lines: KIND THREADS TOKENS/S, the shortest of three passes after one to warm up. F32 and BF16; 8
+Lines: KIND THREADS TOKENS/S, the shortest of three passes after one to warm up. F32; 8
 sequences of 512 tokens in one batch.
 """
 import sys
@@ -16,7 +16,7 @@ SEQUENCES, LENGTH, PASSES = 8, 512, 4
 
 
 def main():
-    for kind, dtype in (("F32", torch.float32), ("BF16", torch.bfloat16)):
+    for kind, dtype in (("F32", torch.float32),):
         model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=dtype).eval()
         tokens = torch.randint(model.config.vocab_size, (SEQUENCES, LENGTH))
         for threads in (1, 2):
