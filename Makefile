@@ -202,8 +202,8 @@ VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs
         $(replay_jobs) $(call sh_jobs,$(CLI) \
         $(if $(SAN),,$(REHEARSAL))) $(if $(SAN),,$(MPI_JOBS)))
 
-# What takes minutes of the full shape is left to `make rehearsal`.
-jobs: V_ENV += REHEARSE=part
+# What takes minutes of GGUF at full shape is left to `make rehearsal`.
+jobs: V_ENV += REHEARSE_GGUF=part
 .PHONY: tests-build jobs
 tests-build: $(if $(filter thread,$(SAN)),$(TSAN),$(TOOLS) $(HELPERS) $(UNIT) $(KERNELS) \
         $(GOLDEN) $(FAULTS) $(REPLAY) $(if $(SAN),,$(FULL_SHAPE)) \

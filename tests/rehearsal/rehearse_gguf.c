@@ -5,7 +5,7 @@
  * The plan is that of the full model with 192 experts, a tensor to a part, in two rungs made of one
  * reading; what is carried out is a few parts: among them a stacked expert tensor, 4.8 GB in BF16,
  * under a budget a twentieth of that. Every case runs in a process of its own, so that its peak
- * memory is its own. REHEARSE=part in the environment leaves out what takes minutes.
+ * memory is its own. REHEARSE_GGUF=part in the environment leaves out what takes minutes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,7 +153,7 @@ static int run_case(const char *name, void (*fn)(void))
 
 int main(void)
 {
-    const char *wish = getenv("REHEARSE");
+    const char *wish = getenv("REHEARSE_GGUF");
     const int full = !wish || strcmp(wish, "part") != 0;
     int failed = run_case("a stacked tensor at the floor", a_stacked_tensor_at_the_floor) |
                  run_case("the embeddings", the_embeddings) |
@@ -162,6 +162,6 @@ int main(void)
         failed |= run_case("a stacked tensor in two rungs", a_stacked_tensor_in_two_rungs) |
                   run_case("a stacked tensor in K-quants", a_stacked_tensor_in_k_quants);
     else
-        printf("skip stacked tensors in several rungs REHEARSE=part\n");
+        printf("skip stacked tensors in several rungs REHEARSE_GGUF=part\n");
     return failed;
 }
