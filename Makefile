@@ -79,7 +79,7 @@ MPI_TESTS := $(call programs,tests/mpi/*.c)
 MPI_SH   := $(filter-out %/mpirun.sh,$(call sources,tests/mpi/*.sh))
 INTEROP  := $(filter-out %/venv.sh,$(call sources,tests/interop/*.sh))
 # Tests that start threads: these run under the thread sanitizer too.
-TSAN_TESTS := tests/faults/test_runtime_faults tests/unit/test_parallel tests/unit/test_executor tests/unit/test_strands \
+TSAN_TESTS := tests/faults/test_runtime_faults tests/unit/test_weights tests/unit/test_parallel tests/unit/test_executor tests/unit/test_strands \
         tests/unit/test_exec_memory tests/unit/test_verify tests/unit/test_pack tests/unit/test_synth \
         tests/unit/test_product
 TSAN     := $(filter $(TSAN_TESTS:%=$B/%),$(UNIT) $(GOLDEN) $(FAULTS))
