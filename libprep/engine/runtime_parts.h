@@ -109,6 +109,13 @@ uint64_t runtime_attention_floats(const struct runtime *r);
 uint64_t runtime_mlp_floats(const struct runtime *r, size_t n);
 /* What batch_new() reserves. */
 uint64_t runtime_batch_bytes(const struct runtime *r, size_t tokens, size_t longest);
+/* Bytes that may still be reserved when the rest of memory is to do for a batch of these tokens,
+ * whose own bytes are not taken off. */
+uint64_t runtime_room(const struct runtime *r, size_t tokens, size_t longest);
+/* How many of these tokens one batch should have, at least 1: half of what is free beside the floor
+ * goes to it, and where all weights fit, no more than makes a difference. beside: bytes per token
+ * that the caller will reserve. */
+size_t runtime_batch_most(const struct runtime *r, size_t tokens, size_t longest, uint64_t beside);
 /* Count bytes against mem; PREP_EUSAGE with the floor when there is no room. */
 PREP_MUST_CHECK int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens,
                                     size_t longest, struct prep_error *err);
