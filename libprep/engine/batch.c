@@ -19,9 +19,9 @@ static int check_sequence(const struct runtime *r, const struct sequence *s, siz
         return prep_fail_tag(err, PREP_EDATA, "POSITION",
                              "sequence %zu has %zu tokens, max_position_embeddings is %d", i, end,
                              c->max_position_embeddings);
-    if (s->cache && end > s->cache->capacity)
+    if (s->cache && end > s->cache->shape.capacity)
         return prep_fail(err, PREP_EBUG, "sequence %zu: %zu tokens for a cache of %zu", i, end,
-                         s->cache->capacity);
+                         s->cache->shape.capacity);
     for (size_t k = 0; k < s->n; k++)
         if (s->tokens[k] >= (uint64_t)c->vocab_size)
             return prep_fail_tag(err, PREP_EDATA, "TOKEN_ID",

@@ -154,15 +154,20 @@ static size_t capacity_of(const struct run *x, const struct generate_request *q)
     return q->n_prompt + limit_of(x, q) - 1;
 }
 
+static struct kv_cache_shape shape_of(const struct run *x, size_t capacity)
+{
+    return (struct kv_cache_shape){0, x->r->config->num_hidden_layers, capacity, x->g->kv};
+}
+
 /* Bytes that starting a text takes. */
 static uint64_t start_bytes(const struct run *x, const struct generate_request *q)
 {
     const struct kv_cache *have = q->memory ? q->memory->cache : NULL;
-    const size_t capacity = capacity_of(x, q);
+    const struct kv_cache_shape shape = shape_of(x, capacity_of(x, q));
     const uint64_t sampler = sampler_bytes((uint32_t)x->r->config->vocab_size);
-    if (have && have->capacity >= capacity)
+    if (have && have->shape.capacity >= shape.capacity)
         return sampler;
-    return sampler + kv_cache_bytes(x->r, 0, x->r->config->num_hidden_layers, capacity);
+    return sampler + kv_cache_bytes(x->r, &shape);
 }
 
 /* Can one more begin while others are writing? */
@@ -188,11 +193,12 @@ static void text_fini(struct run *x, struct text *t)
 static int make_room(struct text *t, struct run *x, size_t capacity)
 {
     struct generate_memory *m = t->keys;
+    const struct kv_cache_shape shape = shape_of(x, capacity);
     if (!m->cache)
-        return kv_cache_new(&m->cache, x->r, 0, x->r->config->num_hidden_layers, capacity, x->err);
-    if (m->cache->runtime != x->r)
-        return prep_fail(x->err, PREP_EBUG, "keys of another model");
-    return m->cache->capacity < capacity ? kv_cache_grow(m->cache, capacity, x->err) : 0;
+        return kv_cache_new(&m->cache, x->r, &shape, x->err);
+    if (m->cache->runtime != x->r || m->cache->shape.form != shape.form)
+        return prep_fail(x->err, PREP_EBUG, "keys of another model, or in another form");
+    return m->cache->shape.capacity < capacity ? kv_cache_grow(m->cache, capacity, x->err) : 0;
 }
 
 static int start_text(struct run *x, struct text *t)

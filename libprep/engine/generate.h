@@ -83,6 +83,7 @@ struct generate {
     struct runtime *runtime;
     const struct generate_request *requests;
     size_t n;
+    enum kv_form kv;   /* of the keys that are kept; a memory stays with its first */
     generate_fn token; /* may be NULL */
     void *arg;
     double (*now)(void); /* seconds of any clock that only goes forward; NULL: nothing is timed */

@@ -5,8 +5,8 @@
  * A sequence with a cache (batch.h) leaves its keys there and sees what is there before it. Cutting
  * back is starting again at a lower position.
  *
- * Shapes     per layer [capacity, kv_lora_rank + qk_rope_head_dim] and, where an indexer runs,
- *            [capacity, index_head_dim]
+ * Shapes     per layer [capacity] rows of kv_lora_rank + qk_rope_head_dim values and, where an
+ *            indexer runs, of index_head_dim, in the form asked for (kv_form.h)
  * Ownership  kv_cache_new / kv_cache_free, before the runtime; its bytes count against the
  *            runtime's mem
  * Errors     PREP_EUSAGE when mem has no room, with the floor; PREP_ENOMEM; PREP_EBUG for layers
@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "libprep/base/error.h"
+#include "libprep/engine/kv_form.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,10 +28,14 @@ extern "C" {
 struct runtime;
 struct kv_cache;
 
-/* Of n_layers layers from `layer` on (main layers: 0, num_hidden_layers), for up to `capacity`
- * positions. */
-PREP_MUST_CHECK int kv_cache_new(struct kv_cache **c, struct runtime *r, int layer, int n_layers,
-                                 size_t capacity, struct prep_error *err);
+struct kv_cache_shape {
+    int layer, n_layers; /* from `layer` on; the main layers: 0, num_hidden_layers */
+    size_t capacity;     /* positions */
+    enum kv_form form;
+};
+
+PREP_MUST_CHECK int kv_cache_new(struct kv_cache **c, struct runtime *r,
+                                 const struct kv_cache_shape *shape, struct prep_error *err);
 void kv_cache_free(struct kv_cache *c); /* accepts NULL */
 
 /* More positions; what is there stays. Needs room for one layer twice. After an error the cache is
@@ -39,7 +43,7 @@ void kv_cache_free(struct kv_cache *c); /* accepts NULL */
 PREP_MUST_CHECK int kv_cache_grow(struct kv_cache *c, size_t capacity, struct prep_error *err);
 
 /* What kv_cache_new() reserves. */
-uint64_t kv_cache_bytes(const struct runtime *r, int layer, int n_layers, size_t capacity);
+uint64_t kv_cache_bytes(const struct runtime *r, const struct kv_cache_shape *shape);
 
 #ifdef __cplusplus
 }

@@ -57,12 +57,13 @@ struct runtime {
 
 struct kv_cache {
     struct runtime *runtime;
-    int layer, n_layers;
-    size_t capacity;
-    float **keys;       /* [n_layers] of [capacity, kv_lora_rank + qk_rope_head_dim] */
-    float **index_keys; /* [n_layers] of [capacity, index_head_dim]; NULL where none are kept */
+    struct kv_cache_shape shape;
+    /* [n_layers] of [capacity] stored rows; index_keys NULL where none are kept. */
+    void **keys, **index_keys;
     uint64_t bytes;
 };
+/* Rows of a layer's keys, or of its indexer's. */
+struct kv_row runtime_kv_row(const struct runtime *r, enum kv_form form, int index);
 
 struct forcing {
     const struct batch *by; /* NULL: own choices */

@@ -148,6 +148,7 @@ static void check_layer_norms(double latent_eps)
     struct prep_error err = PREP_ERROR_INIT;
     struct test_model m;
     struct kv_cache *cache;
+    const struct kv_cache_shape shape = {0, 5, TOKENS, KV_F32};
     struct batch *b;
     static struct seen seen;
     const struct taps taps = {.arg = &seen, .input = keep_input};
@@ -155,7 +156,7 @@ static void check_layer_norms(double latent_eps)
     double x[HIDDEN];
     options.latent_eps = latent_eps;
     test_model_open(&m, small_model(), &options);
-    assert_int_equal(kv_cache_new(&cache, m.runtime, 0, 5, TOKENS, &err), 0);
+    assert_int_equal(kv_cache_new(&cache, m.runtime, &shape, &err), 0);
     const struct sequence s = {.tokens = WORDS, .n = TOKENS, .cache = cache};
     assert_int_equal(batch_new(&b, m.runtime, &s, 1, &err), 0);
     small_hidden(h);
