@@ -4,46 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "libprep/engine/runtime_parts.h"
-
-/* The first fed tokens of ids have keys in the cache. */
-struct generate_memory {
-    struct kv_cache *cache;
-    struct token_ids ids;
-    size_t fed;
-    int busy; /* a text of the running call uses it */
-};
-
-/* A text that is being written. */
-struct text {
-    const struct generate_request *q;
-    struct generate_result *result;
-    size_t number; /* of the request */
-    struct generate_memory *keys, own;
-    struct sampler *sampler;
-    uint64_t reserved; /* bytes, of the sampler */
-    size_t limit;      /* tokens to add: n_new, or what positions are left */
-    size_t n_feed;     /* tokens of this pass */
-    size_t first;      /* token of the batch */
-};
-
-struct run {
-    const struct generate *g;
-    struct runtime *r;
-    struct generate_result *results;
-    struct generate_stats *stats;
-    struct text *texts; /* [n_live] */
-    size_t n_live, n_started, turn;
-    size_t longest;             /* capacity of those that have begun */
-    struct sequence *sequences; /* [GENERATE_MOST] */
-    size_t *rows;               /* tokens of the batch whose logits are wanted ... */
-    struct text **owners;       /* ... and whose they are */
-    float *z, *logits;          /* of at most n_tile rows */
-    size_t n_tile;
-    uint64_t reserved;
-    struct token_text shown; /* of one token */
-    struct prep_error *err;
-};
+#include "libprep/engine/generate_parts.h"
 
 size_t greedy_pick(const float *logits, size_t n)
 {
@@ -72,6 +33,7 @@ int generate_memory_new(struct generate_memory **m, struct prep_error *err)
 static void memory_fini(struct generate_memory *m)
 {
     kv_cache_free(m->cache);
+    kv_cache_free(m->draft_cache);
     token_ids_free(&m->ids);
 }
 
@@ -83,15 +45,18 @@ void generate_memory_free(struct generate_memory *m)
     free(m);
 }
 
-/* Take the prompt; how many of its tokens have keys already. The last one is computed anyway. */
-static size_t take_prompt(struct generate_memory *m, const struct generate_request *q)
+/* Take the prompt; how many of its tokens have keys already. The last one is computed anyway.
+ * Drafts need the hidden state of the last known token, too. */
+static size_t take_prompt(struct generate_memory *m, const struct generate_request *q, int draft)
 {
+    const size_t most = draft && m->drafted < m->fed ? m->drafted : m->fed;
     size_t same = 0;
-    while (same < m->fed && same + 1 < q->n_prompt && m->ids.ids[same] == q->prompt[same])
+    while (same < most && same + 1 < q->n_prompt && m->ids.ids[same] == q->prompt[same])
         same++;
     memcpy(m->ids.ids, q->prompt, q->n_prompt * sizeof *q->prompt);
     m->ids.n = q->n_prompt;
     m->fed = same;
+    m->drafted = m->drafted < same ? m->drafted : same;
     return same;
 }
 
@@ -167,7 +132,14 @@ static uint64_t start_bytes(const struct run *x, const struct generate_request *
     const uint64_t sampler = sampler_bytes((uint32_t)x->r->config->vocab_size);
     if (have && have->shape.capacity >= shape.capacity)
         return sampler;
-    return sampler + kv_cache_bytes(x->r, &shape);
+    return sampler + kv_cache_bytes(x->r, &shape) + speculate_text_bytes(x, shape.capacity);
+}
+
+/* Bytes of a batch of so many texts, a token and its drafts each. */
+static uint64_t pass_bytes(const struct run *x, size_t n, size_t longest)
+{
+    const size_t tokens = n * (size_t)(1 + x->g->draft);
+    return runtime_batch_bytes(x->r, tokens, longest) + tokens * speculate_token_bytes(x);
 }
 
 /* Can one more begin while others are writing? */
@@ -175,8 +147,8 @@ static int fits(const struct run *x, const struct generate_request *q)
 {
     const size_t capacity = capacity_of(x, q);
     const size_t longest = capacity > x->longest ? capacity : x->longest;
-    const uint64_t batch = runtime_batch_bytes(x->r, x->n_live + 1, longest);
-    return start_bytes(x, q) + batch <= runtime_room(x->r, x->n_live + 1, longest);
+    return start_bytes(x, q) + pass_bytes(x, x->n_live + 1, longest) <=
+           runtime_room(x->r, x->n_live + 1, longest);
 }
 
 static void text_fini(struct run *x, struct text *t)
@@ -215,12 +187,13 @@ static int start_text(struct run *x, struct text *t)
     if (runtime_reserve(x->r, sampler_bytes(vocab), 1, capacity, x->err))
         return -1;
     t->reserved = sampler_bytes(vocab);
-    if (make_room(t, x, capacity) || reserve_ids(&t->keys->ids, capacity + 1, x->err) ||
+    if (make_room(t, x, capacity) || speculate_start(x, t, capacity) ||
+        reserve_ids(&t->keys->ids, capacity + 1 + GENERATE_MOST_DRAFTS, x->err) ||
         reserve_ids(&t->result->tokens, t->limit, x->err) ||
         sampler_new(&t->sampler, &q->sampling, vocab, q->seed, q->stream, x->err) ||
         sampler_see_prompt(t->sampler, q->prompt, q->n_prompt, x->err))
         return -1;
-    t->result->n_reused = take_prompt(t->keys, q);
+    t->result->n_reused = take_prompt(t->keys, q, x->g->draft);
     return 0;
 }
 
@@ -252,26 +225,30 @@ static size_t pending(const struct text *t)
     return t->keys->ids.n - t->keys->fed;
 }
 
-/* One token of each text that writes, then prompts; whose turn comes first goes round. */
-static size_t deal_tokens(struct run *x)
+/* One token of each text that writes, with its drafts, then prompts; whose turn comes first goes
+ * round. */
+static void deal_tokens(struct run *x)
 {
     size_t longest = 0, all = 0, n = 0;
     for (size_t i = 0; i < x->n_live; i++) {
-        const size_t end = x->texts[i].keys->ids.n;
+        struct text *t = &x->texts[i];
+        const size_t end = t->keys->ids.n + t->n_draft;
         longest = end > longest ? end : longest;
-        all += pending(&x->texts[i]);
-        x->texts[i].n_feed = 0;
+        all += pending(t) + t->n_draft;
+        t->n_feed = t->n_try = t->n_true = 0;
     }
-    const size_t most = runtime_batch_most(x->r, all, longest, 0);
+    const size_t most = runtime_batch_most(x->r, all, longest, speculate_token_bytes(x));
     for (int prompts = 0; prompts < 2; prompts++)
         for (size_t i = 0; i < x->n_live; i++) {
             struct text *t = &x->texts[(x->turn + i) % x->n_live];
             const size_t want = pending(t), left = most - n;
-            if ((want > 1) == prompts)
-                n += t->n_feed = want < left ? want : left;
+            if ((want > 1) != prompts)
+                continue;
+            n += t->n_feed = want < left ? want : left;
+            if (t->n_feed == want)
+                n += t->n_try = t->n_draft < most - n ? t->n_draft : most - n;
         }
     x->turn++;
-    return n;
 }
 
 static int new_batch(struct run *x, struct batch **b)
@@ -279,11 +256,13 @@ static int new_batch(struct run *x, struct batch **b)
     size_t n = 0, first = 0;
     for (size_t i = 0; i < x->n_live; i++) {
         struct text *t = &x->texts[i];
-        const struct generate_memory *m = t->keys;
+        struct generate_memory *m = t->keys;
+        const size_t feed = t->n_feed + t->n_try;
+        memcpy(m->ids.ids + m->ids.n, t->draft, t->n_try * sizeof *t->draft);
         t->first = first;
-        first += t->n_feed;
-        if (t->n_feed)
-            x->sequences[n++] = (struct sequence){m->ids.ids + m->fed, t->n_feed, m->fed, m->cache};
+        first += feed;
+        if (feed)
+            x->sequences[n++] = (struct sequence){m->ids.ids + m->fed, feed, m->fed, m->cache};
     }
     return batch_new(b, x->r, x->sequences, n, x->err);
 }
@@ -353,38 +332,58 @@ static int take_token(struct run *x, struct text *t, const float *logits)
     return rc < 0 ? -1 : 0;
 }
 
-/* z of rows [i, i + n): neighbours in one call. */
-static int collect_z(struct run *x, const struct batch *b, size_t i, size_t n)
+int generate_rows(struct run *x, int layer, const struct batch *b, const size_t *rows, size_t n)
 {
     const size_t wide = (size_t)x->r->config->hidden_size;
     for (size_t k = 0, m; k < n; k += m) {
-        const size_t *row = &x->rows[i + k];
+        const size_t *row = &rows[k];
         for (m = 1; k + m < n && row[m] == row[0] + m;)
             m++;
-        if (runtime_final(x->r, -1, b, *row, m, x->z + k * wide, x->err))
+        if (runtime_final(x->r, layer, b, *row, m, x->tile + k * wide, x->err))
             return -1;
     }
     return 0;
 }
 
-/* The next tokens of the texts that were computed to their end. */
-static int take_tokens(struct run *x, const struct batch *b)
+/* The last known token of each text that was computed to its end, and its drafts. */
+static size_t list_rows(struct run *x)
 {
-    const size_t vocab = (size_t)x->r->config->vocab_size;
     size_t n = 0;
     for (size_t i = 0; i < x->n_live; i++) {
         struct text *t = &x->texts[i];
-        if (t->n_feed == 0 || pending(t))
-            continue;
-        x->owners[n] = t;
-        x->rows[n++] = t->first + t->n_feed - 1;
+        t->closed = t->n_feed == 0 || t->n_feed < pending(t);
+        for (size_t k = 0; k <= t->n_try && !t->closed; k++) {
+            x->owners[n] = t;
+            x->rows[n++] = t->first + t->n_feed - 1 + k;
+        }
     }
+    return n;
+}
+
+/* The row behind a known token or a draft that came true: the next token, and was it drafted? */
+static int take_row(struct run *x, struct text *t, const float *logits)
+{
+    if (t->closed)
+        return 0;
+    if (take_token(x, t, logits))
+        return -1;
+    const int came_true = t->n_true < t->n_try &&
+                          t->draft[t->n_true] == t->result->tokens.ids[t->result->tokens.n - 1];
+    t->n_true += (size_t)came_true;
+    t->closed = !came_true || t->result->end != GENERATE_RUNNING;
+    return 0;
+}
+
+static int take_rows(struct run *x, const struct batch *b)
+{
+    const size_t vocab = (size_t)x->r->config->vocab_size, n = list_rows(x);
     for (size_t i = 0, m; i < n; i += m) {
         m = n - i < x->n_tile ? n - i : x->n_tile;
-        if (collect_z(x, b, i, m) || runtime_logits(x->r, x->z, m, x->logits, NULL, x->err))
+        if (generate_rows(x, -1, b, x->rows + i, m) ||
+            runtime_logits(x->r, x->tile, m, x->logits, NULL, x->err))
             return -1;
         for (size_t k = 0; k < m; k++)
-            if (take_token(x, x->owners[i + k], x->logits + k * vocab))
+            if (take_row(x, x->owners[i + k], x->logits + k * vocab))
                 return -1;
     }
     return 0;
@@ -422,35 +421,63 @@ static double now(const struct run *x)
     return x->g->now ? x->g->now() : 0;
 }
 
+/* Tokens of prompts in this pass. */
+static uint64_t count_prompts(const struct run *x)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < x->n_live; i++) {
+        const struct text *t = &x->texts[i];
+        const size_t left = t->q->n_prompt > t->keys->fed ? t->q->n_prompt - t->keys->fed : 0;
+        n += t->n_feed < left ? t->n_feed : left;
+    }
+    return n;
+}
+
+/* What was computed has keys, and of the drafts those that came true. */
+static void count_fed(struct run *x)
+{
+    for (size_t i = 0; i < x->n_live; i++) {
+        struct text *t = &x->texts[i];
+        t->keys->fed += t->n_feed + t->n_true;
+        t->result->drafted += t->n_try;
+        t->result->accepted += t->n_true;
+        x->stats->drafted += t->n_try;
+        x->stats->accepted += t->n_true;
+    }
+}
+
+static void count_pass(struct run *x, uint64_t prompts, size_t made, double seconds)
+{
+    struct generate_stats *s = x->stats;
+    if (prompts) {
+        s->prefill_passes++;
+        s->prefill_tokens += prompts;
+        s->prefill_seconds += seconds;
+        return;
+    }
+    s->decode_passes++;
+    s->decode_tokens += made;
+    s->decode_seconds += seconds;
+    for (size_t i = 0; i < x->n_live; i++)
+        s->decode_turns += x->texts[i].n_feed > 0;
+}
+
 static int pass(struct run *x)
 {
     const double began = now(x);
     const size_t made = count_made(x);
     struct batch *b = NULL;
-    uint64_t prompts = 0;
-    (void)deal_tokens(x);
-    if (new_batch(x, &b) || forward(x, b)) {
-        batch_free(b);
-        return -1;
-    }
-    for (size_t i = 0; i < x->n_live; i++) {
-        struct text *t = &x->texts[i];
-        const size_t left = t->q->n_prompt > t->keys->fed ? t->q->n_prompt - t->keys->fed : 0;
-        prompts += t->n_feed < left ? t->n_feed : left;
-        t->keys->fed += t->n_feed;
-    }
-    const int rc = take_tokens(x, b);
+    deal_tokens(x);
+    const uint64_t prompts = count_prompts(x);
+    const int rc = new_batch(x, &b) || forward(x, b) || take_rows(x, b) || speculate_keep(x, b);
     batch_free(b);
-    if (prompts) {
-        x->stats->prefill_passes++;
-        x->stats->prefill_tokens += prompts;
-        x->stats->prefill_seconds += now(x) - began;
-    } else {
-        x->stats->decode_passes++;
-        x->stats->decode_tokens += count_made(x) - made;
-        x->stats->decode_seconds += now(x) - began;
-    }
-    return rc;
+    if (rc)
+        return -1;
+    count_fed(x);
+    if (speculate_draft(x))
+        return -1;
+    count_pass(x, prompts, count_made(x) - made, now(x) - began);
+    return 0;
 }
 
 /* A run */
@@ -464,8 +491,7 @@ static int plan_rows(struct run *x, uint64_t row, size_t most)
     for (size_t i = 0; i < x->g->n; i++) {
         const struct generate_request *q = &x->g->requests[i];
         const size_t capacity = q->n_new ? capacity_of(x, q) : 0;
-        const uint64_t need =
-            capacity ? start_bytes(x, q) + runtime_batch_bytes(x->r, 1, capacity) : 0;
+        const uint64_t need = capacity ? start_bytes(x, q) + pass_bytes(x, 1, capacity) : 0;
         largest = need > largest ? need : largest;
         longest = capacity > longest ? capacity : longest;
     }
@@ -482,16 +508,17 @@ static int run_open(struct run *x)
     const struct config *c = x->r->config;
     const size_t most = x->g->n < GENERATE_MOST ? x->g->n : GENERATE_MOST;
     const uint64_t row = sizeof(float) * ((uint64_t)c->vocab_size + (uint64_t)c->hidden_size);
+    const size_t rows = most * (size_t)(1 + x->g->draft);
     x->texts = calloc(most, sizeof *x->texts);
     x->sequences = calloc(most, sizeof *x->sequences);
-    x->rows = calloc(most, sizeof *x->rows);
-    x->owners = calloc(most, sizeof *x->owners);
-    if (plan_rows(x, row, most) || runtime_reserve(x->r, row * x->n_tile, 1, 1, x->err))
+    x->rows = calloc(rows, sizeof *x->rows);
+    x->owners = calloc(rows, sizeof *x->owners);
+    if (plan_rows(x, row, rows) || runtime_reserve(x->r, row * x->n_tile, 1, 1, x->err))
         return -1;
     x->reserved = row * x->n_tile;
-    x->z = malloc(x->n_tile * (size_t)c->hidden_size * sizeof *x->z);
+    x->tile = malloc(x->n_tile * (size_t)c->hidden_size * sizeof *x->tile);
     x->logits = malloc(x->n_tile * (size_t)c->vocab_size * sizeof *x->logits);
-    if (!x->texts || !x->sequences || !x->rows || !x->owners || !x->z || !x->logits)
+    if (!x->texts || !x->sequences || !x->rows || !x->owners || !x->tile || !x->logits)
         return prep_fail(x->err, PREP_ENOMEM, "no memory for %zu texts", most);
     return 0;
 }
@@ -506,8 +533,9 @@ static void run_close(struct run *x)
     free(x->sequences);
     free(x->rows);
     free(x->owners);
-    free(x->z);
+    free(x->tile);
     free(x->logits);
+    speculate_close(x);
 }
 
 int generate_run(struct generate_result *results, struct generate_stats *stats,
@@ -518,8 +546,10 @@ int generate_run(struct generate_result *results, struct generate_stats *stats,
         .g = g, .r = g->runtime, .results = results, .stats = stats ? stats : &unused, .err = err};
     *x.stats = (struct generate_stats){0};
     memset(results, 0, g->n * sizeof *results);
-    if (g->n == 0 || check_requests(&x))
-        return g->n == 0 ? 0 : -1;
+    if (g->n == 0)
+        return 0;
+    if (speculate_check(&x) || check_requests(&x))
+        return -1;
     int rc = run_open(&x) || admit(&x);
     while (!rc && x.n_live) {
         rc = pass(&x);

@@ -17,13 +17,20 @@
  * the tokens in it, from the first on, is not computed again. So a conversation costs its new
  * tokens only.
  *
+ * With g->draft the model's MTP layer guesses that many tokens of each text ahead (model.md 5: from
+ * the last hidden state and token, then from its own hidden state and guess), and the next pass
+ * computes them all. The sampler chooses at each of them as it would have without; what it chooses
+ * is the text, and as long as that is what was guessed, one pass gives several tokens. So texts and
+ * draws are the same with and without drafts, whatever the MTP layer says.
+ *
  * Units      seconds by g->now
  * Ownership  requests, prompts, stop lists and streams are borrowed for the call; results are freed
  *            by generate_results_free(), also after an error; a memory by generate_memory_free(),
  *            before its runtime
  * Errors     those of runtime.h and sampling.h; PREP_EUSAGE for an empty prompt; PREP_EDATA with
  *            POSITION for a prompt longer than max_position_embeddings, with TOKEN_ID for an id
- *            outside the vocabulary; all prompts are checked before anything runs
+ *            outside the vocabulary; all prompts are checked before anything runs;
+ *            PREP_EUSAGE with MTP for drafts from a model without an MTP layer
  * Threads    one call at a time per runtime; callbacks come from the calling thread
  */
 #ifndef PREP_ENGINE_GENERATE_H
@@ -37,7 +44,7 @@
 extern "C" {
 #endif
 
-enum { GENERATE_MOST = 64 }; /* texts at a time */
+enum { GENERATE_MOST = 64, GENERATE_MOST_DRAFTS = 8 }; /* texts at a time; drafts of each */
 
 enum generate_end {
     GENERATE_RUNNING,
@@ -86,20 +93,24 @@ struct generate {
     enum kv_form kv;   /* of the keys that are kept; a memory stays with its first */
     generate_fn token; /* may be NULL */
     void *arg;
+    int draft;           /* 0: none, up to GENERATE_MOST_DRAFTS */
     double (*now)(void); /* seconds of any clock that only goes forward; NULL: nothing is timed */
 };
 
 struct generate_result {
     struct token_ids tokens; /* what was added, a stop token included */
     enum generate_end end;
-    size_t n_reused; /* tokens of the prompt whose keys the memory held */
+    size_t n_reused;            /* tokens of the prompt whose keys the memory held */
+    uint64_t drafted, accepted; /* guesses that were computed, and that came true */
 };
 
 /* A pass that computes tokens of a prompt is prefill, any other decoding. */
 struct generate_stats {
     uint64_t prefill_passes, decode_passes;
     uint64_t prefill_tokens; /* of prompts, computed */
-    uint64_t decode_tokens;  /* chosen in decoding passes */
+    uint64_t decode_tokens;  /* chosen in decoding passes ... */
+    uint64_t decode_turns;   /* ... by texts that took part in them: without drafts as many */
+    uint64_t drafted, accepted;
     double prefill_seconds, decode_seconds;
 };
 
