@@ -77,7 +77,7 @@ static void read_reference(struct reference *r)
 }
 
 /* All prompts in one batch; how many leading tokens of each are the reference's. */
-static void greedy(enum kv_form form, const struct reference *r, size_t same[PROMPTS])
+static void greedy(enum kv_form form, int draft, const struct reference *r, size_t same[PROMPTS])
 {
     struct generate_request q[PROMPTS];
     struct generate_result made[PROMPTS];
@@ -87,7 +87,8 @@ static void greedy(enum kv_form form, const struct reference *r, size_t same[PRO
                                          .n_prompt = r->n_prompt[i],
                                          .n_new = r->n_output[i],
                                          .sampling = SAMPLING_GREEDY};
-    const struct generate g = {.runtime = model.runtime, .requests = q, .n = PROMPTS, .kv = form};
+    const struct generate g = {
+        .runtime = model.runtime, .requests = q, .n = PROMPTS, .kv = form, .draft = draft};
     if (generate_run(made, NULL, &g, &err))
         fail_msg("%s", err.msg);
     for (size_t i = 0; i < PROMPTS; i++) {
@@ -106,11 +107,12 @@ static void greedy_texts_in_f32_and_bf16_are_those_of_the_reference(void **state
     size_t same[PROMPTS];
     (void)state;
     read_reference(&r);
-    for (int form = KV_F32; form <= KV_BF16; form++) {
-        greedy((enum kv_form)form, &r, same);
-        for (size_t i = 0; i < PROMPTS; i++)
-            assert_int_equal(same[i], r.n_output[i]);
-    }
+    for (int form = KV_F32; form <= KV_BF16; form++)
+        for (int draft = 0; draft <= 4; draft += 2) {
+            greedy((enum kv_form)form, draft, &r, same);
+            for (size_t i = 0; i < PROMPTS; i++)
+                assert_int_equal(same[i], r.n_output[i]);
+        }
 }
 
 /* Another word only where the reference itself was all but undecided. */
@@ -120,7 +122,7 @@ static void greedy_texts_in_fp8_leave_the_reference_at_near_ties_only(void **sta
     size_t same[PROMPTS];
     (void)state;
     read_reference(&r);
-    greedy(KV_FP8, &r, same);
+    greedy(KV_FP8, 0, &r, same);
     for (size_t i = 0; i < PROMPTS; i++)
         if (same[i] < r.n_output[i] && r.margin[i][same[i]] > NEAR_TIE)
             fail_msg("text %zu leaves at token %zu, margin %g", i, same[i], r.margin[i][same[i]]);
