@@ -249,13 +249,20 @@ static int make_room(struct weights *w, uint64_t bytes, int even_awaited, unsign
     return 0;
 }
 
+/* There may be room for what it has to read. The user waits for nothing while it calls. */
+static void wake_reader(struct weights *w)
+{
+    if (w->at < w->n_queue)
+        pthread_cond_broadcast(&w->changed);
+}
+
 void weights_limit(struct weights *w, uint64_t bytes)
 {
     unsigned char *none = NULL; /* no module has 0 bytes, so it stays so */
     pthread_mutex_lock(&w->lock);
     w->limit = bytes;
     (void)make_room(w, 0, 1, &none);
-    pthread_cond_broadcast(&w->changed);
+    wake_reader(w);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -394,9 +401,11 @@ static int announce(struct weights *w, const uint32_t *ids, size_t n, struct pre
         w->queue[w->n_queue++] = ids[i];
         w->slots[ids[i]].awaited = w->slots[ids[i]].state == HELD;
     }
-    if (!w->started && n && !pthread_create(&w->thread, NULL, read_ahead, w))
+    while (w->at < w->n_queue && w->slots[w->queue[w->at]].state == HELD)
+        w->at++;
+    if (!w->started && w->at < w->n_queue && !pthread_create(&w->thread, NULL, read_ahead, w))
         w->started = 1;
-    pthread_cond_broadcast(&w->changed);
+    wake_reader(w);
     return 0;
 }
 
@@ -457,7 +466,7 @@ void weights_put(struct weights *w, uint32_t id)
     pthread_mutex_lock(&w->lock);
     w->slots[id].pins--;
     (void)make_room(w, 0, 0, &none);
-    pthread_cond_broadcast(&w->changed);
+    wake_reader(w);
     pthread_mutex_unlock(&w->lock);
 }
 
