@@ -78,7 +78,10 @@ int cpu_linear(void *self, const struct ops_linear *p, size_t *bad, struct prep_
         g.block = p->n;
         g.tile = CPU_DECODE_ROWS;
     }
-    const size_t n_blocks = (p->n + g.block - 1) / g.block, wish = 2 * (size_t)c->n_threads;
+    if (plain && p->n * p->w->count * p->w->linear->in <= CPU_ALONE)
+        g.tile = (size_t)p->w->count;
+    const size_t n_blocks = (p->n + g.block - 1) / g.block;
+    const size_t wish = g.tile == p->w->count ? 1 : 2 * (size_t)c->n_threads;
     while (plain && g.tile > CPU_TILE_LEAST && n_blocks * (p->w->count / g.tile) < wish)
         g.tile /= 2;
     g.n_tiles = (size_t)(p->w->count + g.tile - 1) / g.tile;
