@@ -216,6 +216,13 @@ static int add(void *self, float *y, const float *x, size_t n, size_t cols, size
     return cpu_run(self, pieces(n, ROWS), add_task, &p, bad, err);
 }
 
+/* Host memory is what ranks exchange. */
+static int sum(void *self, float *x, size_t n, struct prep_error *err)
+{
+    const struct cpu *c = self;
+    return c->shape.ranks ? ranks_sum_f32(c->shape.ranks, x, n, err) : 0;
+}
+
 static int scale_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
                       struct prep_error *err)
 {
@@ -327,6 +334,7 @@ int ops_cpu_open(struct ops *ops, const struct ops_cpu_shape *shape, int n_threa
         .silu_mul = silu_mul,
         .add = add,
         .scale = scale,
+        .sum = sum,
         .gather = gather,
         .scatter = scatter,
         .copy = copy,

@@ -10,6 +10,7 @@
 
 #include "libprep/engine/ops.h"
 #include "libprep/engine/runtime.h"
+#include "libprep/model/shard.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,7 +19,8 @@ extern "C" {
 enum {
     RUNTIME_PIECE = 512, /* rows of an MLP that are computed at a time */
     RUNTIME_ATTENTION = 256 /* most tokens of an attention chunk */,
-    RUNTIME_LEAST = 16 /* least of any chunk */
+    RUNTIME_LEAST = 16 /* least of any chunk */,
+    RUNTIME_MOST_RANKS = 1024
 };
 
 /* Modules of a layer, by number in the pool; WEIGHT_NONE: not there. */
@@ -30,8 +32,20 @@ struct runtime_layer_ids {
     int full, dense, mtp;
 };
 
+/* Of the shard: of the whole model when alone. */
+struct runtime_widths {
+    size_t heads, dense, expert, shared;
+    struct shard_range vocab; /* rows of embed_tokens and lm_head */
+};
+
 struct runtime {
     const struct config *config;
+    struct ranks *ranks; /* NULL: alone */
+    struct shard shard;
+    struct runtime_widths widths;
+    float *exchange; /* of logits: [exchange_rows, share], [ranks, exchange_rows, share] */
+    size_t exchange_rows;
+    uint64_t exchange_bytes, stored_bytes;
     struct source source;
     struct linears linears;
     struct arena arena;
@@ -77,6 +91,7 @@ struct batch {
     size_t longest;          /* position + n */
     uint64_t bytes;          /* reserved */
     float *hidden;           /* [n_tokens, hidden_size] */
+    float *partial;          /* what this rank adds to it, or NULL: alone. Zeros between sums */
     float *cos, *sin;        /* [n_tokens, qk_rope_head_dim / 2] */
     float *keys;             /* of the layer: [n_tokens, kv_lora_rank + qk_rope_head_dim] */
     float *index_keys;       /* [n_tokens, index_head_dim], or NULL */
@@ -113,6 +128,25 @@ uint64_t runtime_batch_bytes(const struct runtime *r, size_t tokens, size_t long
 PREP_MUST_CHECK int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens,
                                     size_t longest, struct prep_error *err);
 void runtime_unreserve(struct runtime *r, uint64_t bytes);
+
+/* Is the model split? */
+static inline int runtime_is_split(const struct runtime *r)
+{
+    return r->shard.n > 1;
+}
+/* Before bytes are exchanged: fails on every rank when one has failed. */
+PREP_MUST_CHECK int runtime_meet(const struct runtime *r, struct prep_error *err);
+/* hidden += sum over ranks of partial; alone nothing. what: for messages. */
+PREP_MUST_CHECK int runtime_join(struct runtime *r, int layer, struct batch *b, const char *what,
+                                 struct prep_error *err);
+/* Rows [first, first + n) of hidden are those of partial, summed over ranks: embeddings. */
+PREP_MUST_CHECK int runtime_share_hidden(struct runtime *r, struct batch *b,
+                                         struct prep_error *err);
+/* Columns of the other ranks into logits [n, vocab_size]. */
+PREP_MUST_CHECK int runtime_share_logits(struct runtime *r, float *logits, size_t n,
+                                         struct prep_error *err);
+/* Who this rank is, what it holds, and memory to exchange logits. */
+PREP_MUST_CHECK int runtime_split(struct runtime *r, struct ranks *ranks, struct prep_error *err);
 
 PREP_MUST_CHECK int runtime_attention(struct runtime *r, int layer, struct batch *b,
                                       const struct chunk *chunk, const struct taps *taps,

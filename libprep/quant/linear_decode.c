@@ -495,6 +495,11 @@ int linear_check_inputs(const struct linear *l, const struct span *inputs, struc
     return 0;
 }
 
+static int linear_is_cut(const struct linear *l)
+{
+    return l->whole && (l->whole->out != l->out || l->whole->in != l->in);
+}
+
 int linear_decode_rows(const struct linear *l, const struct linear_codec *codec,
                        const struct span *inputs, const struct linear_rows *rows,
                        struct prep_error *err)
@@ -507,7 +512,7 @@ int linear_decode_rows(const struct linear *l, const struct linear_codec *codec,
     if (linear_check_inputs(l, inputs, err))
         return -1;
     if (decode_form(&d))
-        return l->whole
+        return linear_is_cut(l)
                    ? prep_note(err, "slice from row %llu, column %llu",
                                (unsigned long long)l->first_row, (unsigned long long)l->first_col)
                    : -1;

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A model split over ranks. What ranks exchange is rows of hidden states, twice per layer, and
+ * columns of logits. Before each exchange they meet, so that a rank that has failed is not waited
+ * for: its next meeting is the one at the end of the command.
+ */
+#include <string.h>
+
+#include "libprep/engine/runtime_parts.h"
+#include "libprep/model/count.h"
+
+/* Logits are exchanged in pieces of about this size. */
+enum { EXCHANGE_BYTES = 16 << 20 };
+
+int runtime_meet(const struct runtime *r, struct prep_error *err)
+{
+    return r->ranks ? ranks_agree(r->ranks, 0, err) : 0;
+}
+
+int runtime_least(const struct runtime *r, uint64_t *x, struct prep_error *err)
+{
+    if (!r->ranks)
+        return 0;
+    uint64_t all[RUNTIME_MOST_RANKS];
+    if (runtime_meet(r, err) || ranks_all_gather(r->ranks, all, x, sizeof *x, err))
+        return -1;
+    for (int i = 0; i < r->shard.n; i++)
+        *x = all[i] < *x ? all[i] : *x;
+    return 0;
+}
+
+static uint64_t share_of_vocab(const struct runtime *r)
+{
+    const struct shard first = {0, r->shard.n};
+    return shard_range((uint64_t)r->config->vocab_size, &first).n;
+}
+
+static int make_exchange(struct runtime *r, struct prep_error *err)
+{
+    const uint64_t row = share_of_vocab(r) * (uint64_t)(r->shard.n + 1);
+    r->exchange_rows = (size_t)(EXCHANGE_BYTES / sizeof(float) / row);
+    r->exchange_rows += r->exchange_rows == 0;
+    r->exchange = arena_calloc(&r->arena, r->exchange_rows, (size_t)row * sizeof(float), err);
+    r->exchange_bytes = r->exchange_rows * row * sizeof(float);
+    return r->exchange ? 0 : -1;
+}
+
+int runtime_split(struct runtime *r, struct ranks *ranks, struct prep_error *err)
+{
+    const struct config *c = r->config;
+    if (ranks && ranks->size > 1) {
+        r->ranks = ranks;
+        r->shard = (struct shard){ranks->rank, ranks->size};
+        if (r->shard.n > RUNTIME_MOST_RANKS)
+            return prep_fail(err, PREP_EUNSUP, "%d ranks, at most %d can share a model", r->shard.n,
+                             (int)RUNTIME_MOST_RANKS);
+        if (count_check_tp(c, r->shard.n, err))
+            return prep_note(err, "%s", c->name);
+    }
+    const int n = r->shard.n > 1 ? r->shard.n : 1;
+    r->widths = (struct runtime_widths){
+        .heads = (size_t)(c->num_attention_heads / n),
+        .dense = (size_t)(c->intermediate_size / n),
+        .expert = (size_t)(c->moe_intermediate_size / n),
+        .shared = (size_t)(c->moe_intermediate_size / n * c->n_shared_experts),
+        .vocab = shard_range((uint64_t)c->vocab_size, &r->shard),
+    };
+    return runtime_is_split(r) ? make_exchange(r, err) : 0;
+}
+
+/* Sums over ranks */
+
+static int sum_partial(struct runtime *r, struct batch *b, struct prep_error *err)
+{
+    const size_t n = b->n_tokens * (size_t)r->config->hidden_size;
+    return runtime_meet(r, err) || r->ops.sum(r->ops.self, b->partial, n, err) ? -1 : 0;
+}
+
+/* What was summed is finite, so times 0 it is 0. */
+static int clear_partial(struct runtime *r, struct batch *b, struct prep_error *err)
+{
+    const size_t n = b->n_tokens * (size_t)r->config->hidden_size;
+    return r->ops.scale(r->ops.self, b->partial, 0, n, err);
+}
+
+int runtime_join(struct runtime *r, int layer, struct batch *b, const char *what,
+                 struct prep_error *err)
+{
+    const struct place at = {b, layer, 0, NULL};
+    size_t bad = OPS_ALL_FINITE;
+    if (!runtime_is_split(r))
+        return 0;
+    return sum_partial(r, b, err) ||
+                   r->ops.add(r->ops.self, b->hidden, b->partial, b->n_tokens,
+                              (size_t)r->config->hidden_size, &bad, err) ||
+                   runtime_check(&at, what, bad, err) || clear_partial(r, b, err)
+               ? -1
+               : 0;
+}
+
+/* The rows of other ranks are zeros here, so each sum is one row. */
+int runtime_share_hidden(struct runtime *r, struct batch *b, struct prep_error *err)
+{
+    const size_t wide = (size_t)r->config->hidden_size;
+    if (!runtime_is_split(r))
+        return 0;
+    return sum_partial(r, b, err) ||
+                   r->ops.copy(r->ops.self, b->hidden, wide, b->partial, wide, b->n_tokens, wide,
+                               err) ||
+                   clear_partial(r, b, err)
+               ? -1
+               : 0;
+}
+
+/* Logits */
+
+/* Some rows: mine into the exchange, everybody's out of it. */
+static int share_rows(struct runtime *r, float *logits, size_t n, struct prep_error *err)
+{
+    const size_t vocab = (size_t)r->config->vocab_size, share = (size_t)share_of_vocab(r);
+    float *const mine = r->exchange, *const all = mine + r->exchange_rows * share;
+    const struct shard_range own = r->widths.vocab;
+    for (size_t i = 0; i < n; i++)
+        memcpy(mine + i * share, logits + i * vocab + own.first, own.n * sizeof *mine);
+    if (ranks_all_gather(r->ranks, all, mine, n * share * sizeof *mine, err))
+        return -1;
+    for (int k = 0; k < r->shard.n; k++) {
+        const struct shard other = {k, r->shard.n};
+        const struct shard_range cols = shard_range(vocab, &other);
+        const float *from = all + (size_t)k * n * share;
+        for (size_t i = 0; i < n && k != r->shard.rank; i++)
+            memcpy(logits + i * vocab + cols.first, from + i * share, cols.n * sizeof *logits);
+    }
+    return 0;
+}
+
+int runtime_share_logits(struct runtime *r, float *logits, size_t n, struct prep_error *err)
+{
+    const size_t vocab = (size_t)r->config->vocab_size;
+    if (!runtime_is_split(r))
+        return 0;
+    if (runtime_meet(r, err))
+        return -1;
+    for (size_t i = 0; i < n; i += r->exchange_rows) {
+        const size_t k = n - i < r->exchange_rows ? n - i : r->exchange_rows;
+        if (share_rows(r, logits + i * vocab, k, err))
+            return -1;
+    }
+    return 0;
+}
