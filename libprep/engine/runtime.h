@@ -41,6 +41,7 @@
 #include <stdint.h>
 
 #include "kernels/cpu.h"
+#include "libprep/base/hash.h"
 #include "libprep/base/ranks.h"
 #include "libprep/engine/batch.h"
 #include "libprep/engine/taps.h"
@@ -79,6 +80,8 @@ PREP_MUST_CHECK int runtime_open(struct runtime **r, const struct runtime_source
                                  struct prep_error *err);
 void runtime_close(struct runtime *r); /* accepts NULL */
 const struct config *runtime_config(const struct runtime *r);
+/* Of the config, the table of tensors and how the model is run, not of weights. */
+void runtime_fingerprint(const struct runtime *r, unsigned char digest[SHA256_BYTES]);
 /* The smallest of what each rank says; alone, x. */
 PREP_MUST_CHECK int runtime_least(const struct runtime *r, uint64_t *x, struct prep_error *err);
 

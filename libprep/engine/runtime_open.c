@@ -467,8 +467,9 @@ int runtime_open(struct runtime **out, const struct runtime_source *source,
     r->mem = options->mem ? options->mem : UINT64_MAX;
     struct opening o = {r, options, NULL, WEIGHT_NONE, WEIGHT_NONE, 0, err};
     if (runtime_split(r, options->ranks, err) || weights_new(&r->weights, &r->source, err) ||
-        find_linears(r, report, err) || make_layers(&o) || place_all(&o) || check_layers(&o) ||
-        check_globals(&o) || make_frequencies(r, err) || open_ops(r, options, err)) {
+        find_linears(r, report, err) || make_layers(&o) || runtime_compare_ranks(r, err) ||
+        place_all(&o) || check_layers(&o) || check_globals(&o) || make_frequencies(r, err) ||
+        open_ops(r, options, err)) {
         runtime_close(r);
         return -1;
     }

@@ -19,8 +19,7 @@ extern "C" {
 enum {
     RUNTIME_PIECE = 512, /* rows of an MLP that are computed at a time */
     RUNTIME_ATTENTION = 256 /* most tokens of an attention chunk */,
-    RUNTIME_LEAST = 16 /* least of any chunk */,
-    RUNTIME_MOST_RANKS = 1024
+    RUNTIME_LEAST = 16 /* least of any chunk */
 };
 
 /* Modules of a layer, by number in the pool; WEIGHT_NONE: not there. */
@@ -134,6 +133,8 @@ static inline int runtime_is_split(const struct runtime *r)
 {
     return r->shard.n > 1;
 }
+/* Have all ranks opened the same model? */
+PREP_MUST_CHECK int runtime_compare_ranks(const struct runtime *r, struct prep_error *err);
 /* Before bytes are exchanged: fails on every rank when one has failed. */
 PREP_MUST_CHECK int runtime_meet(const struct runtime *r, struct prep_error *err);
 /* hidden += sum over ranks of partial; alone nothing. what: for messages. */

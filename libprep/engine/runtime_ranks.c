@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "libprep/base/hash.h"
 #include "libprep/engine/runtime_parts.h"
 #include "libprep/model/count.h"
 
@@ -19,14 +20,7 @@ int runtime_meet(const struct runtime *r, struct prep_error *err)
 
 int runtime_least(const struct runtime *r, uint64_t *x, struct prep_error *err)
 {
-    if (!r->ranks)
-        return 0;
-    uint64_t all[RUNTIME_MOST_RANKS];
-    if (runtime_meet(r, err) || ranks_all_gather(r->ranks, all, x, sizeof *x, err))
-        return -1;
-    for (int i = 0; i < r->shard.n; i++)
-        *x = all[i] < *x ? all[i] : *x;
-    return 0;
+    return r->ranks ? ranks_least(r->ranks, x, err) : 0;
 }
 
 static uint64_t share_of_vocab(const struct runtime *r)
@@ -51,9 +45,6 @@ int runtime_split(struct runtime *r, struct ranks *ranks, struct prep_error *err
     if (ranks && ranks->size > 1) {
         r->ranks = ranks;
         r->shard = (struct shard){ranks->rank, ranks->size};
-        if (r->shard.n > RUNTIME_MOST_RANKS)
-            return prep_fail(err, PREP_EUNSUP, "%d ranks, at most %d can share a model", r->shard.n,
-                             (int)RUNTIME_MOST_RANKS);
         if (count_check_tp(c, r->shard.n, err))
             return prep_note(err, "%s", c->name);
     }
@@ -66,6 +57,89 @@ int runtime_split(struct runtime *r, struct ranks *ranks, struct prep_error *err
         .vocab = shard_range((uint64_t)c->vocab_size, &r->shard),
     };
     return runtime_is_split(r) ? make_exchange(r, err) : 0;
+}
+
+/* What must be the same on all ranks: the model, and how it is run. */
+
+static void hash_u64(struct sha256 *h, uint64_t x)
+{
+    unsigned char bytes[8];
+    store_le64(bytes, x);
+    sha256_update(h, bytes, sizeof bytes);
+}
+
+static void hash_config(struct sha256 *h, const struct config *c)
+{
+    const int64_t numbers[] = {c->vocab_size,
+                               c->hidden_size,
+                               c->intermediate_size,
+                               c->moe_intermediate_size,
+                               c->num_hidden_layers,
+                               c->n_layers,
+                               c->num_attention_heads,
+                               c->q_lora_rank,
+                               c->kv_lora_rank,
+                               c->qk_nope_head_dim,
+                               c->qk_rope_head_dim,
+                               c->v_head_dim,
+                               c->rope_interleave,
+                               c->indexer_rope_interleave,
+                               c->index_n_heads,
+                               c->index_head_dim,
+                               c->index_topk,
+                               c->n_shared_experts,
+                               c->num_experts_per_tok,
+                               c->n_group,
+                               c->topk_group,
+                               c->norm_topk_prob,
+                               c->max_position_embeddings};
+    const double reals[] = {c->rms_norm_eps, c->rope_theta, c->routed_scaling_factor};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        hash_u64(h, (uint64_t)numbers[i]);
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        uint64_t bits;
+        memcpy(&bits, &reals[i], sizeof bits);
+        hash_u64(h, bits);
+    }
+}
+
+static void hash_tensors(struct sha256 *h, const struct source *s)
+{
+    for (size_t i = 0; i < source_count(s); i++) {
+        const struct tensor_info *t = source_info(s, i);
+        sha256_update(h, t->name, strlen(t->name) + 1);
+        hash_u64(h, t->dtype | (uint64_t)t->ggml << 16);
+        hash_u64(h, t->bytes);
+        for (int k = 0; k < t->n_dims; k++)
+            hash_u64(h, t->shape[k]);
+    }
+}
+
+void runtime_fingerprint(const struct runtime *r, unsigned char digest[SHA256_BYTES])
+{
+    struct sha256 h;
+    uint32_t eps;
+    memcpy(&eps, &r->latent_eps, sizeof eps);
+    sha256_init(&h);
+    hash_config(&h, r->config);
+    hash_u64(&h, (uint64_t)r->n_layers << 32 | eps);
+    for (int i = 0; i < r->n_layers; i++)
+        hash_u64(&h, (uint64_t)r->layers[i].n_experts << 8 | (uint64_t)r->layers[i].full << 1 |
+                         (uint64_t)r->layers[i].dense);
+    hash_tensors(&h, &r->source);
+    sha256_final(&h, digest);
+}
+
+int runtime_compare_ranks(const struct runtime *r, struct prep_error *err)
+{
+    unsigned char digest[SHA256_BYTES];
+    if (!r->ranks)
+        return 0;
+    runtime_fingerprint(r, digest);
+    return ranks_same(r->ranks, digest, sizeof digest,
+                      "has another model than rank 0, or runs it in another way; all ranks must "
+                      "see the same files and be started with the same options",
+                      err);
 }
 
 /* Sums over ranks */

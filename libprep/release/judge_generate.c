@@ -48,6 +48,7 @@ static int generate(struct judge_text_made *made, const struct generating *g, co
     uint32_t stop[16];
     int rc = -1;
     run.without_mtp = 1;
+    run.ranks = g->job->split ? g->job->ranks : NULL;
     *made = (struct judge_text_made){.path = path};
     made->ids = arena_alloc(g->arena, g->n_new * sizeof *made->ids, err);
     if (judge_model_open(&m, g->job->io, path, keep_map, NULL, err) || !made->ids ||

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "libprep/release/judge_parts.h"
+#include "libprep/release/judge_ranks.h"
 
 enum { LEAST_WINDOW = 2, LEAST_WINDOW_MTP = 3 };
 
@@ -173,6 +173,7 @@ static int start(struct judge_model *m, const struct judge_job *job, int origina
     struct runtime_options run = job->run;
     run.mem = mem;
     run.without_mtp = !job->with_mtp;
+    run.ranks = judge_split_ranks(job);
     if (original && job->original_as_is) {
         run.index_pattern = NULL;
         run.dense = run.mtp_dense = 0;
@@ -195,6 +196,8 @@ int judge_start(struct judge_watch *w, struct report *report, struct prep_error 
             return -1;
     while (job->run.mem && units > 1 && floor_of(j, job, units) > job->run.mem)
         units--;
+    if (judge_ranks_compare(j, job, err) || judge_ranks_unit(&units, j, job, err))
+        return -1;
     w->unit_sequences = (size_t)units;
     if (!job->run.mem)
         return 0;
