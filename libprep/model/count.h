@@ -76,7 +76,8 @@ struct format_size {
     uint64_t bytes;
     uint64_t tensors;
     uint64_t quantized;  /* linears */
-    uint64_t rank_bytes; /* of one tensor-parallel rank; 0: GGUF, or a group would be cut */
+    uint64_t rank_bytes; /* of the tensor-parallel rank that has most (shard.h); GGUF: unpadded */
+    int rank_cut;        /* a block or group is cut: both ranks hold it. Serving engines refuse */
 };
 
 /* tp ranks, 1 for one; it must have passed count_check_tp(). */

@@ -17,7 +17,7 @@ static void fill_row(const struct size_table *t, struct size_row *row, const str
     for (int k = 0; k < KV_COUNT; k++) {
         const uint64_t weights = row->size.rank_bytes,
                        cache = cache_per_token(t, (enum kv_layout)k);
-        const int fits = k != KV_INDEX && weights > 0 && t->rank_memory > weights;
+        const int fits = k != KV_INDEX && t->rank_memory > weights;
         row->tokens[k] = fits ? (t->rank_memory - weights) / cache : 0;
     }
 }
@@ -106,10 +106,8 @@ static cJSON *format_fact(const struct size_table *t, const struct size_row *row
     report_u64(o, "bytes", row->size.bytes);
     report_u64(o, "tensors", row->size.tensors);
     report_u64(o, "quantized_tensors", row->size.quantized);
-    if (row->size.rank_bytes > 0)
-        report_u64(o, "rank_bytes", row->size.rank_bytes);
-    else
-        cJSON_AddNullToObject(o, "rank_bytes");
+    report_u64(o, "rank_bytes", row->size.rank_bytes);
+    cJSON_AddBoolToObject(o, "rank_cuts_blocks", row->size.rank_cut);
     if (t->rank_memory == 0)
         return o;
     cJSON *tokens = cJSON_AddObjectToObject(o, "tokens_that_fit");

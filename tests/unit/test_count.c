@@ -290,7 +290,18 @@ static void splits_weights_over_ranks(void **state)
     assert_string_equal(err.tag, "TP_DIVISIBILITY");
     /* 2048 / 32 = 64 columns are half a group of 128 */
     count_format(&four, &c, weight_format_by_id("gptq-linears"), 0, 32);
-    assert_true(four.rank_bytes == 0 && four.bytes > 0);
+    assert_true(four.rank_cut && four.rank_bytes > four.bytes / 32);
+    count_format(&four, &c, weight_format_by_id("gptq-linears"), 0, 16);
+    assert_false(four.rank_cut);
+    /* Q8_0 has blocks of 32 and is never cut; Q4_K has 256, as many as columns on 8 ranks. */
+    count_format(&one, &c, weight_format_by_id("gguf-q8_0"), 0, 1);
+    count_format(&four, &c, weight_format_by_id("gguf-q8_0"), 0, 32);
+    assert_false(four.rank_cut);
+    assert_true(four.rank_bytes < one.bytes / 24);
+    count_format(&four, &c, weight_format_by_id("gguf-q4_k_m"), 0, 8);
+    assert_false(four.rank_cut);
+    count_format(&four, &c, weight_format_by_id("gguf-q4_k_m"), 0, 16);
+    assert_true(four.rank_cut);
     config_free(&c);
 }
 
