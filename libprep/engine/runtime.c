@@ -13,7 +13,7 @@
 
 /* Largest chunk of an MLP: more tokens per read of an expert, until its activations leave the
  * caches of any processor. */
-enum { MLP_MOST_RESIDENT = 4096 };
+enum { MLP_MOST_RESIDENT = 4096, BATCH_MOST_RESIDENT = 4096 };
 
 const struct config *runtime_config(const struct runtime *r)
 {
@@ -40,12 +40,6 @@ static uint64_t least(uint64_t a, uint64_t b)
 static uint64_t most(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
-}
-
-/* Weights that must be held at once: a linear and the small ones of a layer. */
-static uint64_t weights_floor(const struct runtime *r)
-{
-    return weights_largest(r->weights) + r->small_weights;
 }
 
 uint64_t runtime_attention_floats(const struct runtime *r)
@@ -94,7 +88,7 @@ static uint64_t work_bytes(const struct runtime *r, size_t longest)
 
 static uint64_t floor_beside(const struct runtime *r, size_t tokens, size_t longest)
 {
-    return weights_floor(r) + r->exchange_bytes + r->ops.work_bytes(r->ops.self, longest) +
+    return r->weights_floor + r->exchange_bytes + r->ops.work_bytes(r->ops.self, longest) +
            4 * least_scratch(r, tokens);
 }
 
@@ -103,13 +97,28 @@ uint64_t runtime_floor(const struct runtime *r, size_t tokens, size_t longest)
     return floor_beside(r, tokens, longest) + runtime_batch_bytes(r, tokens, longest);
 }
 
+uint64_t runtime_room(const struct runtime *r, size_t tokens, size_t longest)
+{
+    const uint64_t need = floor_beside(r, tokens, longest) + r->reserved;
+    return r->mem > need ? r->mem - need : 0;
+}
+
+size_t runtime_batch_most(const struct runtime *r, size_t tokens, size_t longest, uint64_t beside)
+{
+    const uint64_t each = runtime_batch_bytes(r, 1, longest) + beside;
+    const uint64_t room = runtime_room(r, tokens, longest) / 2;
+    const int resident = room >= r->weights_total;
+    const uint64_t most_here = resident ? BATCH_MOST_RESIDENT : UINT64_MAX;
+    return (size_t)most(1, least(tokens, least(most_here, room / each)));
+}
+
 static int under_floor(const struct runtime *r, uint64_t need, struct prep_error *err)
 {
     return prep_fail_tag(
         err, PREP_EUSAGE, "MEM",
         "--mem %llu is under the floor of %llu bytes: %llu for the largest weights, "
         "the rest for activations; give more, or fewer tokens at a time",
-        (unsigned long long)r->mem, (unsigned long long)need, (unsigned long long)weights_floor(r));
+        (unsigned long long)r->mem, (unsigned long long)need, (unsigned long long)r->weights_floor);
 }
 
 int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens, size_t longest,
@@ -122,7 +131,7 @@ int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens, size_t lon
     r->reserved += bytes;
     /* Room for it now: from the scratch of an earlier batch, and from the weights. */
     const uint64_t left = r->mem - r->reserved - work_bytes(r, longest);
-    if (left < weights_floor(r) + 4 * r->n_scratch) {
+    if (left < r->weights_floor + 4 * r->n_scratch) {
         r->ops.free(r->ops.self, r->scratch);
         r->scratch = NULL;
         r->n_scratch = 0;
@@ -140,10 +149,10 @@ void runtime_unreserve(struct runtime *r, uint64_t bytes)
 static uint64_t share_scratch(const struct runtime *r, uint64_t available, uint64_t floats_least,
                               uint64_t floats_most)
 {
-    const uint64_t all = weights_total(r->weights);
+    const uint64_t all = r->weights_total;
     if (available >= all && available - all >= 4 * floats_most)
         return floats_most;
-    const uint64_t spare = (available - weights_floor(r)) / 4 - floats_least;
+    const uint64_t spare = (available - r->weights_floor) / 4 - floats_least;
     return floats_least + least(floats_most - floats_least, spare / 2);
 }
 
@@ -179,11 +188,11 @@ int runtime_prepare(struct runtime *r, size_t tokens, size_t longest, struct run
 {
     const uint64_t fixed = r->reserved + work_bytes(r, longest);
     const uint64_t floats_least = least_scratch(r, tokens);
-    const uint64_t need = fixed + weights_floor(r) + 4 * floats_least;
+    const uint64_t need = fixed + r->weights_floor + 4 * floats_least;
     if (need > r->mem)
         return under_floor(r, need, err);
     const uint64_t available = r->mem - fixed;
-    const int resident = available / 2 >= weights_total(r->weights);
+    const int resident = available / 2 >= r->weights_total;
     const size_t mlp = resident && tokens > MLP_MOST_RESIDENT ? MLP_MOST_RESIDENT : tokens;
     const uint64_t wish = scratch_for(r, (size_t)least(tokens, RUNTIME_ATTENTION), mlp);
     uint64_t floats = share_scratch(r, available, floats_least, wish);

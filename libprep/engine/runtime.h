@@ -44,6 +44,7 @@
 #include "libprep/base/hash.h"
 #include "libprep/base/ranks.h"
 #include "libprep/engine/batch.h"
+#include "libprep/engine/kv_cache.h"
 #include "libprep/engine/taps.h"
 #include "libprep/model/config.h"
 #include "libprep/store/view.h"

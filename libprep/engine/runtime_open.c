@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libprep/base/parallel.h"
 #include "libprep/engine/ops_cpu.h"
 #include "libprep/engine/runtime_parts.h"
 #include "libprep/model/inventory.h"
@@ -423,6 +424,11 @@ static int open_ops(struct runtime *r, const struct runtime_options *options,
                     struct prep_error *err)
 {
     const struct config *c = r->config;
+    int n_counted = options->n_threads > 0 ? options->n_threads : prep_default_threads();
+    r->weights_total = weights_total(r->weights);
+    r->weights_floor = weights_largest(r->weights) + small_weights(r);
+    if (runtime_agree_memory(r, &n_counted, err))
+        return -1;
     uint64_t widest = (uint64_t)c->hidden_size;
     for (size_t i = 0; i < r->linears.n; i++)
         widest = r->linears.items[i].in > widest ? r->linears.items[i].in : widest;
@@ -441,6 +447,7 @@ static int open_ops(struct runtime *r, const struct runtime_options *options,
         .top_k = (size_t)c->index_topk,
         .n_experts = (size_t)n_experts,
         .ranks = r->ranks,
+        .n_counted = n_counted,
     };
     return ops_cpu_open(&r->ops, &shape, options->n_threads, options->isa, err);
 }
@@ -473,7 +480,6 @@ int runtime_open(struct runtime **out, const struct runtime_source *source,
         runtime_close(r);
         return -1;
     }
-    r->small_weights = small_weights(r);
     r->stored_bytes = stored_bytes(&o);
     *out = r;
     return 0;

@@ -8,7 +8,7 @@
 
 #include "libprep/base/hash.h"
 #include "libprep/engine/runtime_parts.h"
-#include "libprep/model/count.h"
+#include "libprep/model/shard.h"
 
 /* Logits are exchanged in pieces of about this size. */
 enum { EXCHANGE_BYTES = 16 << 20 };
@@ -21,6 +21,25 @@ int runtime_meet(const struct runtime *r, struct prep_error *err)
 int runtime_least(const struct runtime *r, uint64_t *x, struct prep_error *err)
 {
     return r->ranks ? ranks_least(r->ranks, x, err) : 0;
+}
+
+/* The largest that any rank has. */
+static int most_of(const struct runtime *r, uint64_t *x, struct prep_error *err)
+{
+    *x = ~*x;
+    const int rc = runtime_least(r, x, err);
+    *x = ~*x;
+    return rc;
+}
+
+int runtime_agree_memory(struct runtime *r, int *n_threads, struct prep_error *err)
+{
+    uint64_t threads = (uint64_t)*n_threads;
+    if (runtime_least(r, &r->mem, err) || most_of(r, &r->weights_total, err) ||
+        most_of(r, &r->weights_floor, err) || most_of(r, &threads, err))
+        return -1;
+    *n_threads = (int)threads;
+    return 0;
 }
 
 static uint64_t share_of_vocab(const struct runtime *r)
@@ -45,7 +64,7 @@ int runtime_split(struct runtime *r, struct ranks *ranks, struct prep_error *err
     if (ranks && ranks->size > 1) {
         r->ranks = ranks;
         r->shard = (struct shard){ranks->rank, ranks->size};
-        if (count_check_tp(c, r->shard.n, err))
+        if (shard_check(c, r->shard.n, err))
             return prep_note(err, "%s", c->name);
     }
     const int n = r->shard.n > 1 ? r->shard.n : 1;

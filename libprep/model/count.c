@@ -265,29 +265,6 @@ void count_format(struct format_size *out, const struct config *c, const struct 
     }
 }
 
-int count_check_tp(const struct config *c, int tp, struct prep_error *err)
-{
-    const struct {
-        const char *what;
-        int64_t n;
-    } rows[] = {{"heads", c->num_attention_heads},
-                {"columns of a routed expert", c->moe_intermediate_size},
-                {"columns of a dense MLP", c->intermediate_size}};
-    if (tp < 1)
-        return prep_fail_tag(err, PREP_EUSAGE, "TP_DIVISIBILITY", "%d ranks, want at least 1", tp);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (rows[i].n % tp != 0)
-            return prep_fail_tag(err, PREP_EUSAGE, "TP_DIVISIBILITY",
-                                 "%lld %s do not split over %d ranks", (long long)rows[i].n,
-                                 rows[i].what, tp);
-    const struct shard last = {tp - 1, tp};
-    if (shard_range((uint64_t)c->vocab_size, &last).n == 0)
-        return prep_fail_tag(err, PREP_EUSAGE, "TP_DIVISIBILITY",
-                             "a vocabulary of %lld leaves nothing for the last of %d ranks",
-                             (long long)c->vocab_size, tp);
-    return 0;
-}
-
 const char *kv_layout_name(enum kv_layout layout)
 {
     static const char *const NAMES[KV_COUNT] = {"bf16", "fp8", "dsa-fp8", "index-keys-fp8"};

@@ -52,3 +52,26 @@ struct shard_ranges shard_ranges(enum part part, uint64_t rows, uint64_t cols,
         r.cols = shard_range(cols, s);
     return r;
 }
+
+int shard_check(const struct config *c, int n, struct prep_error *err)
+{
+    const struct {
+        const char *what;
+        int64_t n;
+    } rows[] = {{"heads", c->num_attention_heads},
+                {"columns of a routed expert", c->moe_intermediate_size},
+                {"columns of a dense MLP", c->intermediate_size}};
+    if (n < 1)
+        return prep_fail_tag(err, PREP_EUSAGE, "TP_DIVISIBILITY", "%d ranks, want at least 1", n);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].n % n != 0)
+            return prep_fail_tag(err, PREP_EUSAGE, "TP_DIVISIBILITY",
+                                 "%lld %s do not split over %d ranks", (long long)rows[i].n,
+                                 rows[i].what, n);
+    const struct shard last = {n - 1, n};
+    if (shard_range((uint64_t)c->vocab_size, &last).n == 0)
+        return prep_fail_tag(err, PREP_EUSAGE, "TP_DIVISIBILITY",
+                             "a vocabulary of %lld leaves nothing for the last of %d ranks",
+                             (long long)c->vocab_size, n);
+    return 0;
+}

@@ -8,13 +8,15 @@
  *
  * Units      rows and columns of the whole matrix
  * Ownership  plain values
- * Errors     none: count_check_tp() judges whether a model splits
+ * Errors     only shard_check() judges whether a model splits
  */
 #ifndef PREP_MODEL_SHARD_H
 #define PREP_MODEL_SHARD_H
 
 #include <stdint.h>
 
+#include "libprep/base/error.h"
+#include "libprep/model/config.h"
 #include "libprep/model/names.h"
 
 #ifdef __cplusplus
@@ -25,6 +27,9 @@ extern "C" {
 struct shard {
     int rank, n;
 };
+
+/* PREP_EUSAGE, tag TP_DIVISIBILITY, when heads, widths or vocabulary do not split over n ranks. */
+PREP_MUST_CHECK int shard_check(const struct config *c, int n, struct prep_error *err);
 
 enum shard_axis { SHARD_WHOLE, SHARD_ROWS, SHARD_COLS };
 enum shard_axis shard_axis(enum part part);

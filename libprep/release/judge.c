@@ -352,7 +352,7 @@ int judge_run(struct judgement *j, const struct judge_job *job, struct report *r
     arena_init(&j->arena, 0);
     if (judge_ranks_meet(job, err))
         return -1;
-    j->n_ranks = judge_split_ranks(job) ? job->ranks->size : 0;
+    j->n_ranks = job->run.ranks ? job->run.ranks->size : 0;
     if (j->n_ranks && job->original && !job->no_linears)
         report_warn(report, "JUDGE_SPLIT",
                     "errors of single linears are not measured with --tp: no rank sees all inputs");

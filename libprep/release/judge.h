@@ -53,9 +53,10 @@ struct judge_job {
     int no_linears;
     /* How all models run; mem is theirs together with all else. */
     struct runtime_options run;
-    int original_as_is;  /* the original: as its config says */
-    struct ranks *ranks; /* that work together; NULL: alone. Borrowed */
-    int split;           /* over them models are split; else units of windows are dealt to them */
+    int original_as_is; /* the original: as its config says */
+    /* That work together; NULL: alone. Borrowed. Where they are run.ranks too, models are split
+     * over them, else units of windows are dealt to them. */
+    struct ranks *ranks;
     progress_fn progress;
     void *progress_arg;
 };

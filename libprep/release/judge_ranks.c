@@ -8,12 +8,7 @@
 
 int judge_is_dealt(const struct judge_job *job)
 {
-    return job->ranks && job->ranks->size > 1 && !job->split;
-}
-
-struct ranks *judge_split_ranks(const struct judge_job *job)
-{
-    return job->split ? job->ranks : NULL;
+    return job->ranks && job->ranks->size > 1 && !job->run.ranks;
 }
 
 /* ---- the same on all ranks ---- */
@@ -46,7 +41,7 @@ int judge_ranks_meet(const struct judge_job *job, struct prep_error *err)
                               (uint64_t)job->save,
                               (uint64_t)job->with_mtp,
                               (uint64_t)job->no_linears,
-                              (uint64_t)job->split,
+                              job->run.ranks != NULL,
                               (uint64_t)job->original_as_is,
                               job->run.mem == 0};
     sha256_init(&h);

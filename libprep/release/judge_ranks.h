@@ -22,8 +22,6 @@ extern "C" {
 
 /* Does each rank run some of the units? */
 int judge_is_dealt(const struct judge_job *job);
-/* The ranks over which models are split, or NULL. */
-struct ranks *judge_split_ranks(const struct judge_job *job);
 
 /* Before models are opened: is the same asked of all? */
 PREP_MUST_CHECK int judge_ranks_meet(const struct judge_job *job, struct prep_error *err);

@@ -173,7 +173,6 @@ static int start(struct judge_model *m, const struct judge_job *job, int origina
     struct runtime_options run = job->run;
     run.mem = mem;
     run.without_mtp = !job->with_mtp;
-    run.ranks = judge_split_ranks(job);
     if (original && job->original_as_is) {
         run.index_pattern = NULL;
         run.dense = run.mtp_dense = 0;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "libprep/model/shard.h"
+
 /* The sparse path keeps index keys beside its cache; the recipes with the others run densely. */
 static uint64_t cache_per_token(const struct size_table *t, enum kv_layout layout)
 {
@@ -67,7 +69,7 @@ int sizes_build(struct size_table *t, struct config *c, const struct size_reques
                 struct prep_error *err)
 {
     *t = (struct size_table){0};
-    if (count_check_tp(c, request->tp, err))
+    if (shard_check(c, request->tp, err))
         return prep_note(err, "%s", c->name);
     arena_init(&t->arena, 0);
     t->layers = c->num_hidden_layers;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "libprep/model/count.h"
+#include "libprep/model/shard.h"
 #include "tests/support/support.h"
 
 /* The GLM-5.1 config with n experts; free with config_free(). */
@@ -284,8 +285,8 @@ static void splits_weights_over_ranks(void **state)
 
     count_format(&four, &c, weight_format_by_id("nvfp4-experts"), 0, 4);
     assert_true(fabs((double)four.rank_bytes / 1e9 - 76.1) < 2);
-    assert_int_equal(count_check_tp(&c, 4, &err), 0);
-    assert_int_equal(count_check_tp(&c, 3, &err), -1);
+    assert_int_equal(shard_check(&c, 4, &err), 0);
+    assert_int_equal(shard_check(&c, 3, &err), -1);
     assert_int_equal(err.code, PREP_EUSAGE);
     assert_string_equal(err.tag, "TP_DIVISIBILITY");
     /* 2048 / 32 = 64 columns are half a group of 128 */
