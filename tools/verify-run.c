@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@ struct options {
     const char *against, *reference, *save, *keep_map, *windows, *set, *tokens, *tokenizer;
     const char *index_pattern, *isa, *greedy;
     struct cli_list texts;
-    int64_t window, max_windows, worst;
+    int64_t window, max_windows, worst, tp;
     int dense, mtp_dense, mtp, as_is, no_linears, brief;
     double norm_eps;
     struct judge_limits limits;
@@ -108,6 +109,8 @@ static const struct cli_option table[] = {
     {"max-nmse", 0, CLI_REAL, "X", "limit: error of the worst linear", AT(limits.max_nmse), 0, 0},
     {"max-block-error", 0, CLI_REAL, "X", "limit: error of the worst layer",
      AT(limits.max_block_error), 0, 0},
+    {"tp", 0, CLI_INT, "N", "split each model over N ranks, as serving engines do; by mpirun -n N",
+     AT(tp), 1, 4096},
     {"isa", 0, CLI_TEXT, "NAME",
      "fastest instructions to use: auto, scalar, avx2, avx512; same figures with each", AT(isa), 0,
      0},
@@ -141,9 +144,10 @@ static const struct cli_program program = {
                 "verify-run GLM-5.1 --text eval.jsonl --save-reference GLM-5.1.reference.st\n"
                 "verify-run GLM-5.1-W4A16 --reference GLM-5.1.reference.st --json\n"
                 "verify-run GLM-5.1 --keep-map keep_map.json --against GLM-5.1 --text eval.jsonl\n"
-                "verify-run GLM-5.1-NVFP4 --chat --draft 3 --kv-cache fp8",
-    .common =
-        CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM | CLI_HAS_FORCE,
+                "verify-run GLM-5.1-NVFP4 --chat --draft 3 --kv-cache fp8\n"
+                "mpirun -n 8 verify-run GLM-5.1 --text eval.jsonl --tp 8",
+    .common = CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM |
+              CLI_HAS_FORCE | CLI_HAS_RANKS,
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .min_operands = 1,
@@ -176,11 +180,18 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                 .index_pattern = o->index_pattern,
                 .dense = o->dense,
                 .mtp_dense = o->mtp_dense,
-                .latent_eps = o->norm_eps},
+                .latent_eps = o->norm_eps,
+                .ranks = o->tp ? &cli->ranks : NULL},
         .original_as_is = o->as_is,
+        .ranks = &cli->ranks,
         .progress = cli->common.quiet ? NULL : cli_progress,
         .progress_arg = cli,
     };
+    if (o->tp && o->tp != cli->ranks.size)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--tp %" PRId64 ": started as %d; start it by mpirun "
+                         "-n %" PRId64 " (or srun -n %" PRId64 ")",
+                         o->tp, cli->ranks.size, o->tp, o->tp);
     if (isa_parse(&job->run.isa, o->isa))
         return prep_fail(err, PREP_EUSAGE, "--isa %s: want auto, scalar, avx2 or avx512", o->isa);
     if (job->run.isa > cpu_isa())
@@ -226,8 +237,9 @@ static int judge(struct cli *cli, const struct options *o, const struct judge_jo
     int rc = -1;
     if (judge_run(&j, job, report, err) || judge_limits_check(&v, &n, &o->limits, &j, err))
         goto out;
-    if (o->save && (judgement_save(&bytes, &j, program.name, err) ||
-                    io_write_file(&io_posix, o->save, bytes.p, bytes.n, err)))
+    if (o->save && cli->ranks.rank == 0 &&
+        (judgement_save(&bytes, &j, program.name, err) ||
+         io_write_file(&io_posix, o->save, bytes.p, bytes.n, err)))
         goto out;
     if (cli->common.json && judge_facts(report->facts, &j, v, n, err))
         goto out;
@@ -271,7 +283,7 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
             return prep_fail(err, PREP_EUSAGE,
                              "judge a model or talk to it: --prompt, --messages and --chat stand "
                              "alone");
-        return cli_talk(cli, &o->talk, &job, report, err);
+        return o->tp || cli->ranks.rank == 0 ? cli_talk(cli, &o->talk, &job, report, err) : 0;
     }
     /* A limit that fails is reported last: the texts are wanted all the same. */
     struct prep_error verdict = PREP_ERROR_INIT;
@@ -280,7 +292,8 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
         *err = verdict;
         return -1;
     }
-    if (o->greedy && generate(cli, o, &job, report, err))
+    /* Ranks that do not share a model leave this to rank 0. */
+    if (o->greedy && (o->tp || cli->ranks.rank == 0) && generate(cli, o, &job, report, err))
         return -1;
     if (verdict.code == PREP_OK)
         return 0;

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "libprep/release/judge_parts.h"
+#include "libprep/release/judge_ranks.h"
 
 enum { LEAST_WINDOW = 2, LEAST_WINDOW_MTP = 3 };
 
@@ -195,6 +195,8 @@ int judge_start(struct judge_watch *w, struct report *report, struct prep_error 
             return -1;
     while (job->run.mem && units > 1 && floor_of(j, job, units) > job->run.mem)
         units--;
+    if (judge_ranks_compare(j, job, err) || judge_ranks_unit(&units, j, job, err))
+        return -1;
     w->unit_sequences = (size_t)units;
     if (!job->run.mem)
         return 0;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "libprep/base/parallel.h"
-#include "libprep/release/judge_parts.h"
+#include "libprep/release/judge_ranks.h"
 
 /* ---- layers ---- */
 
@@ -15,6 +15,8 @@ static int get_hidden(float *to, const struct schedule_at *at, int lane, struct 
 int judge_before_layer(void *arg, const struct schedule_at *at, struct prep_error *err)
 {
     struct judge_watch *w = arg;
+    if (judge_is_dealt(w->job) && ranks_raised(w->job->ranks))
+        return prep_fail(err, PREP_ESTOPPED, "another rank has failed");
     if (!w->j->has_original || at->layer >= w->n_layers)
         return 0;
     judge_sites_reset(&w->sites);
