@@ -74,16 +74,17 @@ struct batch {
     struct sequence *sequences;
     size_t *first; /* [n_sequences + 1] */
     size_t n_sequences, n_tokens, n_tapped;
-    size_t longest;          /* position + n */
-    uint64_t bytes;          /* reserved */
-    float *hidden;           /* [n_tokens, hidden_size] */
-    float *cos, *sin;        /* [n_tokens, qk_rope_head_dim / 2] */
-    float *keys;             /* of the layer: [n_tokens, kv_lora_rank + qk_rope_head_dim] */
-    float *index_keys;       /* [n_tokens, index_head_dim], or NULL */
-    int32_t *experts;        /* [n_tokens, num_experts_per_tok] */
-    float *gates;            /* the same */
-    uint32_t *selected;      /* [n_tokens, index_topk], or NULL: everything is seen */
-    struct forcing *forcing; /* [n_sequences] */
+    size_t longest;                 /* position + n */
+    uint64_t bytes;                 /* reserved */
+    float *hidden;                  /* [n_tokens, hidden_size] */
+    float *cos, *sin;               /* [n_tokens, qk_rope_head_dim / 2] */
+    float *keys;                    /* of the layer: [n_tokens, kv_lora_rank + qk_rope_head_dim] */
+    float *index_keys;              /* [n_tokens, index_head_dim], or NULL */
+    int32_t *experts;               /* [n_tokens, num_experts_per_tok] */
+    float *gates;                   /* the same */
+    uint32_t *selected;             /* [n_tokens, index_topk], or NULL: everything is seen */
+    struct forcing *forcing;        /* [n_sequences] */
+    const struct expert_set **sets; /* [n_sequences] of [n_layers]; NULL: all experts */
     struct ops_run *runs, *index_runs; /* [n_sequences], of a chunk */
     int routed;                        /* the last layer had a router */
     int sparse;                        /* the last layer used selected */

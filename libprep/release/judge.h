@@ -34,7 +34,7 @@ extern "C" {
 
 /* An interval over fewer windows is no reason to claim anything. */
 enum { JUDGE_LEAST_WINDOWS = 8 };
-enum { JUDGE_MAX_MODELS = 5 }; /* three lanes each, and the original's: SCHEDULE_MAX_LANES */
+enum { JUDGE_MAX_MODELS = 5 }; /* three lanes each, and the original's */
 
 struct judge_job {
     const struct io *io;
