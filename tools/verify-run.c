@@ -2,15 +2,16 @@
 #include <math.h>
 #include <string.h>
 
+#include "tools/cli_cuts.h"
 #include "tools/cli_judge.h"
 
 enum { DEFAULT_WINDOW = 512, DEFAULT_NEW_TOKENS = 64, DEFAULT_WORST = 10 };
 
 struct options {
-    const char *against, *reference, *save, *keep_map, *windows, *set, *tokens, *tokenizer;
+    const char *against, *reference, *save, *windows, *set, *tokens, *tokenizer;
     const char *index_pattern, *isa, *greedy;
-    struct cli_list texts;
-    int64_t window, max_windows, new_tokens, worst;
+    struct cli_list texts, keep_maps;
+    int64_t window, max_windows, new_tokens, worst, random_draws;
     int dense, mtp_dense, mtp, as_is, no_linears, brief;
     double norm_eps;
     struct judge_limits limits;
@@ -38,7 +39,14 @@ static const struct cli_option table[] = {
      2, 1 << 24},
     {"max-windows", 'n', CLI_INT, "N", "take this many windows, evenly spaced", AT(max_windows), 1,
      INT32_MAX},
-    {"keep-map", 0, CLI_TEXT, "FILE", "see each MODEL pruned by this keep-map", AT(keep_map), 0, 0},
+    {"keep-map", 0, CLI_LIST, "FILE",
+     "see each MODEL pruned by this keep-map; with --random-draws: a cut of the original, "
+     "repeatable",
+     AT(keep_maps), 0, 0},
+    {"random-draws", 0, CLI_INT, "N",
+     "judge cuts by their loss beside N random ones of the same size, seeds 1 to N; 20 are enough "
+     "to claim something",
+     AT(random_draws), 0, CUTS_MOST_DRAWS},
     {"mtp", 0, CLI_FLAG, NULL, "judge the MTP layer, too", AT(mtp), 0, 0},
     {"dense", 0, CLI_FLAG, NULL, "attend to all positions, without an indexer", AT(dense), 0, 0},
     {"mtp-dense", 0, CLI_FLAG, NULL, "the MTP layer attends to all positions", AT(mtp_dense), 0, 0},
@@ -84,6 +92,7 @@ static const struct cli_program program = {
     .synopsis = "MODEL... --against ORIGINAL --text FILE\n"
                 "MODEL... --reference FILE\n"
                 "MODEL --save-reference FILE --text FILE\n"
+                "ORIGINAL --keep-map FILE... --random-draws N --text FILE\n"
                 "MODEL... --text FILE",
     .description =
         "Runs each MODEL over a text, in whatever form it is stored, beside the ORIGINAL: both go "
@@ -117,7 +126,7 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
         .n_models = (size_t)cli->n_operands,
         .original = o->against,
         .reference = o->reference,
-        .keep_map = o->keep_map,
+        .keep_map = o->keep_maps.n ? o->keep_maps.items[0] : NULL,
         .tokenizer = o->tokenizer,
         .text = {.texts = o->texts.items,
                  .n_texts = o->texts.n,
@@ -146,6 +155,9 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                          isa_name(cpu_isa()));
     if (o->norm_eps < 0)
         return prep_fail(err, PREP_EUSAGE, "--norm-eps %g: want a number above 0", o->norm_eps);
+    if (o->keep_maps.n > 1 && o->random_draws < 0)
+        return prep_fail(err, PREP_EUSAGE,
+                         "several keep-maps: they are compared with --random-draws");
     if (o->set && !o->windows)
         return prep_fail(err, PREP_EUSAGE, "--set names windows of a --windows file");
     return 0;
@@ -223,6 +235,10 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
     struct judge_job job;
     if (fill(&job, o, cli, err) || check_save(o, cli, err))
         return -1;
+    if (o->random_draws >= 0) {
+        const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws};
+        return cli_cuts_run(cli, &cuts, report, err);
+    }
     /* A limit that fails is reported last: the texts are wanted all the same. */
     struct prep_error verdict = PREP_ERROR_INIT;
     if ((has_text || !o->greedy) && judge(cli, o, &job, report, &verdict) &&
@@ -244,6 +260,7 @@ int main(int argc, char **argv)
                         .window = DEFAULT_WINDOW,
                         .new_tokens = DEFAULT_NEW_TOKENS,
                         .worst = DEFAULT_WORST,
+                        .random_draws = -1,
                         .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
     return cli_main(&program, &o, run, argc, argv);
 }

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "libprep/release/judge.h"
+#include "libprep/release/cuts.h"
 #include "tests/support/fault_alloc.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/quantized.h"
@@ -62,7 +62,7 @@ static void lose_calls(work_fn work, unsigned calls)
     }
 }
 
-static const char *nano, *quantized, *text;
+static const char *nano, *quantized, *text, *written;
 
 static int prepare(void **state)
 {
@@ -72,6 +72,7 @@ static int prepare(void **state)
     quantized = quantized_run(&job);
     text = test_path("%s/text.txt", test_temp_dir());
     test_write(text, "hello", 5);
+    written = test_path("%s/r.st", test_temp_dir());
     return 0;
 }
 
@@ -89,9 +90,8 @@ static int judge(const struct io *io, const struct judge_job *base, struct prep_
     job.run = (struct runtime_options){.n_threads = 1, .isa = N_ISA - 1};
     report_init(&report);
     int rc = judge_run(&j, &job, &report, err);
-    rc = rc || (base->save &&
-                (judgement_save(&bytes, &j, "test", err) ||
-                 io_write_file(io, test_path("%s/r.st", test_temp_dir()), bytes.p, bytes.n, err)));
+    rc = rc || (base->save && (judgement_save(&bytes, &j, "test", err) ||
+                               io_write_file(io, written, bytes.p, bytes.n, err)));
     rc = rc || report_ok(&report, err);
     judgement_free(&j);
     report_fini(&report);
@@ -102,6 +102,29 @@ static int against_original(const struct io *io, struct prep_error *err)
 {
     const struct judge_job job = {.models = &quantized, .original = nano, .with_mtp = 1};
     return judge(io, &job, err);
+}
+
+static const char *keep_map;
+
+static int cuts(const struct io *io, struct prep_error *err)
+{
+    const struct cuts_job job = {.io = io,
+                                 .original = nano,
+                                 .models = &quantized,
+                                 .n_models = 1,
+                                 .keep_maps = &keep_map,
+                                 .n_keep_maps = 1,
+                                 .n_draws = 1,
+                                 .text = {.texts = &text, .n_texts = 1, .window = 8},
+                                 .run = {.n_threads = 1, .isa = N_ISA - 1}};
+    struct report report;
+    struct cuts c;
+    report_init(&report);
+    int rc = cuts_run(&c, &job, &report, err) || cuts_facts(report.facts, &c, err) ||
+             report_ok(&report, err);
+    cuts_free(&c);
+    report_fini(&report);
+    return rc ? -1 : 0;
 }
 
 static const char *saved;
@@ -157,6 +180,16 @@ static void judging_survives_failing_reads(void **state)
                FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
 }
 
+static void cuts_survive_lost_allocations_and_failing_reads(void **state)
+{
+    static const char map[] = "{\"2\":[0,1,2,3,4,5,6,7]}";
+    (void)state;
+    keep_map = test_path("%s/map.json", test_temp_dir());
+    test_write(keep_map, map, sizeof map - 1);
+    lose_memory(cuts);
+    lose_calls(cuts, FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
+}
+
 static void saving_survives_failing_writes(void **state)
 {
     (void)state;
@@ -171,6 +204,7 @@ int main(void)
         cmocka_unit_test(judging_by_a_reference_survives_lost_allocations),
         cmocka_unit_test(judging_survives_failing_reads),
         cmocka_unit_test(saving_survives_failing_writes),
+        cmocka_unit_test(cuts_survive_lost_allocations_and_failing_reads),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }
