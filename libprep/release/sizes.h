@@ -36,7 +36,8 @@ struct size_request {
 struct size_row {
     const struct weight_format *format;
     struct format_size size;
-    uint64_t tokens[KV_LAYOUT_COUNT]; /* that fit in rank_memory with this cache; 0 when not asked */
+    uint64_t
+        tokens[KV_LAYOUT_COUNT]; /* that fit in rank_memory with this cache; 0 when not asked */
 };
 
 struct size_variant {
