@@ -4,6 +4,7 @@
 
 #include "tools/cli_cuts.h"
 #include "tools/cli_judge.h"
+#include "tools/cli_probe.h"
 #include "tools/cli_talk.h"
 
 enum { DEFAULT_WINDOW = 512, DEFAULT_NEW_TOKENS = 64, DEFAULT_WORST = 10 };
@@ -17,6 +18,7 @@ struct options {
     double norm_eps;
     struct judge_limits limits;
     struct cli_talk_options talk;
+    struct cli_probe_options probe;
 };
 
 #define AT(member) offsetof(struct options, member)
@@ -116,6 +118,28 @@ static const struct cli_option table[] = {
     {"max-nmse", 0, CLI_REAL, "X", "limit: error of the worst linear", AT(limits.max_nmse), 0, 0},
     {"max-block-error", 0, CLI_REAL, "X", "limit: error of the worst layer",
      AT(limits.max_block_error), 0, 0},
+    {"probe", 0, CLI_TEXT, "LIST",
+     "ask the models: any of loops, needle, arithmetic, tools, facts; or all", AT(probe.kinds), 0,
+     0},
+    {"prompt-set", 0, CLI_LIST, "FILE", "ask a set of prompts of your own, too; repeatable",
+     AT(probe.prompts), 0, 0},
+    {"probe-lengths", 0, CLI_TEXT, "N,N,...",
+     "tokens around a needle; 1024,4096,16384 when not given", AT(probe.lengths), 0, 0},
+    {"probe-depths", 0, CLI_TEXT, "X,X,...",
+     "where the needle is, 0 to 1; 0,0.25,0.5,0.75,1 when not given", AT(probe.depths), 0, 0},
+    {"probe-cases", 0, CLI_INT, "N",
+     "needles of each length and depth, sums of each number of digits; 2 and 20 when not given",
+     AT(probe.cases), 1, 1000},
+    {"answer-tokens", 0, CLI_INT, "N",
+     "most tokens of an answer, thinking included; 512 when not given", AT(probe.answer_tokens), 1,
+     1 << 20},
+    {"loop-prompts", 0, CLI_INT, "N", "windows that loops are looked for behind; 64 when not given",
+     AT(probe.loop_prompts), 1, 100000},
+    {"loop-seeds", 0, CLI_INT, "N",
+     "sampled texts behind each, after a greedy one; 3 when not given", AT(probe.loop_seeds), 0,
+     1000},
+    {"loop-tokens", 0, CLI_INT, "N", "tokens of each; 256 when not given", AT(probe.loop_tokens), 1,
+     1 << 20},
     {"isa", 0, CLI_TEXT, "NAME",
      "fastest instructions to use: auto, scalar, avx2, avx512; same figures with each", AT(isa), 0,
      0},
@@ -130,6 +154,7 @@ static const struct cli_program program = {
                 "MODEL --save-reference FILE --text FILE\n"
                 "ORIGINAL --keep-map FILE... --random-draws N --text FILE\n"
                 "MODEL... --text FILE\n"
+                "MODEL... --probe LIST [--against ORIGINAL]\n"
                 "MODEL --prompt TEXT\n"
                 "MODEL --messages FILE\n"
                 "MODEL --chat",
@@ -278,6 +303,8 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
     struct judge_job job;
     if (fill(&job, o, cli, err) || check_save(o, cli, err))
         return -1;
+    if (o->probe.kinds || o->probe.prompts.n)
+        return cli_probe_run(cli, &o->probe, &job, report, err);
     if (o->random_draws >= 0) {
         const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws};
         return cli_cuts_run(cli, &cuts, report, err);
@@ -310,6 +337,11 @@ int main(int argc, char **argv)
                         .window = DEFAULT_WINDOW,
                         .worst = DEFAULT_WORST,
                         .random_draws = -1,
+                        .probe = {.cases = -1,
+                                  .answer_tokens = -1,
+                                  .loop_prompts = -1,
+                                  .loop_seeds = -1,
+                                  .loop_tokens = -1},
                         .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
                         .talk = CLI_TALK_DEFAULTS};
     return cli_main(&program, &o, run, argc, argv);
