@@ -5,17 +5,18 @@
 #include "tools/cli_cuts.h"
 #include "tools/cli_judge.h"
 #include "tools/cli_probe.h"
+#include "tools/cli_smoke.h"
 #include "tools/cli_talk.h"
 
 enum { DEFAULT_WINDOW = 512, DEFAULT_NEW_TOKENS = 64, DEFAULT_WORST = 10 };
 
 struct options {
     const char *against, *reference, *save, *windows, *set, *tokens, *tokenizer;
-    const char *index_pattern, *isa, *greedy;
+    const char *index_pattern, *isa, *greedy, *engines;
     struct cli_list texts, keep_maps;
     int64_t window, max_windows, worst, random_draws;
-    int dense, mtp_dense, mtp, as_is, no_linears, brief;
-    double norm_eps;
+    int dense, mtp_dense, mtp, as_is, no_linears, brief, smoke;
+    double norm_eps, max_nats;
     struct judge_limits limits;
     struct cli_talk_options talk;
     struct cli_probe_options probe;
@@ -118,6 +119,13 @@ static const struct cli_option table[] = {
     {"max-nmse", 0, CLI_REAL, "X", "limit: error of the worst linear", AT(limits.max_nmse), 0, 0},
     {"max-block-error", 0, CLI_REAL, "X", "limit: error of the worst layer",
      AT(limits.max_block_error), 0, 0},
+    {"smoke", 0, CLI_FLAG, NULL,
+     "open, check, lint, run and generate a little, with one line of JSON at the end", AT(smoke), 0,
+     0},
+    {"engine", 0, CLI_TEXT, "NAME,...", "with --smoke: lint for these engines; all when not given",
+     AT(engines), 0, 0},
+    {"max-nats", 0, CLI_REAL, "X",
+     "with --smoke: most nats per token; 0.8 log(vocab_size) when not given", AT(max_nats), 0, 0},
     {"probe", 0, CLI_TEXT, "LIST",
      "ask the models: any of loops, needle, arithmetic, tools, facts; or all", AT(probe.kinds), 0,
      0},
@@ -155,6 +163,7 @@ static const struct cli_program program = {
                 "ORIGINAL --keep-map FILE... --random-draws N --text FILE\n"
                 "MODEL... --text FILE\n"
                 "MODEL... --probe LIST [--against ORIGINAL]\n"
+                "MODEL --smoke [--against ORIGINAL | --reference FILE]\n"
                 "MODEL --prompt TEXT\n"
                 "MODEL --messages FILE\n"
                 "MODEL --chat",
@@ -303,6 +312,10 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
     struct judge_job job;
     if (fill(&job, o, cli, err) || check_save(o, cli, err))
         return -1;
+    if (o->smoke) {
+        const struct cli_smoke smoke = {&job, &o->limits, o->max_nats, o->engines};
+        return cli_smoke_run(cli, &smoke, report, err);
+    }
     if (o->probe.kinds || o->probe.prompts.n)
         return cli_probe_run(cli, &o->probe, &job, report, err);
     if (o->random_draws >= 0) {
@@ -337,6 +350,7 @@ int main(int argc, char **argv)
                         .window = DEFAULT_WINDOW,
                         .worst = DEFAULT_WORST,
                         .random_draws = -1,
+                        .max_nats = NAN,
                         .probe = {.cases = -1,
                                   .answer_tokens = -1,
                                   .loop_prompts = -1,
