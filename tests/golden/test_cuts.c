@@ -17,7 +17,7 @@
 #include "libprep/release/cuts.h"
 #include "tests/support/support.h"
 
-enum { DRAWS = 3, WINDOWS = 8, LENGTH = 24 };
+enum { DRAWS = 3, WINDOWS = 8, LENGTH = 12 };
 
 static const char *nano, *text;
 
