@@ -2,6 +2,7 @@
 /* Judging, and saving a reference, with the n-th allocation or the n-th call to the system failing.
  */
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,8 @@
 #include <cmocka.h>
 
 #include "libprep/release/cuts.h"
+#include "libprep/release/probe_run.h"
+#include "libprep/release/smoke.h"
 #include "tests/support/fault_alloc.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/quantized.h"
@@ -127,6 +130,61 @@ static int cuts(const struct io *io, struct prep_error *err)
     return rc ? -1 : 0;
 }
 
+static const char *prompts;
+
+static int probes(const struct io *io, struct prep_error *err)
+{
+    struct probe_job job = {.io = io,
+                            .models = &nano,
+                            .n_models = 1,
+                            .kinds = 1U << PROBE_LOOPS | 1U << PROBE_ARITHMETIC,
+                            .text = {.texts = &text, .n_texts = 1, .window = 8},
+                            .prompts = &prompts,
+                            .n_prompts = 1,
+                            .run = {.n_threads = 1, .isa = N_ISA - 1}};
+    struct probe_results r;
+    struct report report;
+    probe_sizes_default(&job.sizes);
+    job.sizes.loop_tokens = job.sizes.answer_tokens = 2;
+    job.sizes.problems = job.sizes.loop_seeds = 1;
+    report_init(&report);
+    int rc = probe_run(&r, &job, &report, err) || probe_facts(report.facts, &r, err) ||
+             report_ok(&report, err);
+    probe_results_free(&r);
+    report_fini(&report);
+    return rc ? -1 : 0;
+}
+
+static double no_time(void)
+{
+    return 0;
+}
+
+/* What broke must not pass for a fault of the model. */
+static int smoke(const struct io *io, struct prep_error *err)
+{
+    const struct smoke_job job = {.io = io,
+                                  .model = quantized,
+                                  .original = nano,
+                                  .text = {.texts = &text, .n_texts = 1, .window = 8},
+                                  .max_nats = 100,
+                                  .limits = {100, 100, 100, 100, 0, 0, NAN, NAN},
+                                  .run = {.n_threads = 1, .isa = N_ISA - 1},
+                                  .now = no_time};
+    struct report report;
+    struct smoke s;
+    report_init(&report);
+    int rc = smoke_run(&s, &job, &report, err);
+    /* Five tokens say nothing about drafts. */
+    if (rc && err->code == PREP_EVERIFY && s.failed == SMOKE_MTP) {
+        prep_error_clear(err);
+        rc = 0;
+    }
+    rc = rc || smoke_facts(report.facts, &s, &job, err) || report_ok(&report, err);
+    report_fini(&report);
+    return rc ? -1 : 0;
+}
+
 static const char *saved;
 
 static int save_reference(const struct io *io, struct prep_error *err)
@@ -190,6 +248,24 @@ static void cuts_survive_lost_allocations_and_failing_reads(void **state)
     lose_calls(cuts, FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
 }
 
+static void probes_survive_lost_allocations_and_failing_reads(void **state)
+{
+    static const char set[] = "{\"format\": \"prep-prompts\", \"version\": 1, \"name\": \"own\","
+                              "\"prompts\": [{\"id\": \"a\", \"messages\": [{\"role\": \"user\","
+                              "\"content\": \"6 x 7?\"}], \"judge\": {\"number\": 42}}]}";
+    (void)state;
+    prompts = test_path("%s/set.json", test_temp_dir());
+    test_write(prompts, set, sizeof set - 1);
+    lose_memory(probes);
+    lose_calls(probes, FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
+}
+
+static void a_smoke_test_survives_lost_allocations(void **state)
+{
+    (void)state;
+    lose_memory(smoke);
+}
+
 static void saving_survives_failing_writes(void **state)
 {
     (void)state;
@@ -204,6 +280,8 @@ int main(void)
         cmocka_unit_test(judging_by_a_reference_survives_lost_allocations),
         cmocka_unit_test(judging_survives_failing_reads),
         cmocka_unit_test(saving_survives_failing_writes),
+        cmocka_unit_test(probes_survive_lost_allocations_and_failing_reads),
+        cmocka_unit_test(a_smoke_test_survives_lost_allocations),
         cmocka_unit_test(cuts_survive_lost_allocations_and_failing_reads),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
