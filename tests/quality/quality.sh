@@ -75,14 +75,18 @@ cuts()
                 --obs "$data/observations/nano16/run-b-routed.obs.safetensors" \
                 "$out/cuts/$rule-$size"
             cp "$out/cuts/$rule-$size/keep_map.json" "$out/cuts/$rule-$size.json"
-            set -- "$@" --keep-map "$out/cuts/$rule-$size.json"
+            set -- "$@" --keep-map "$rule-$size.json"
         done
     done
+    # Short names, from where the keep-maps are.
+    set -- "$(realpath "$bin")/verify-run" -q "$(realpath "$data/glm-nano")" "$@" \
+        --windows "$(realpath "$windows")" --random-draws 20
+    (cd "$out/cuts" && "$@") >"$out/cuts/table" || exit 1
     {
         printf '### Cuts, plain\n\n```\n'
-        "$bin/verify-run" -q "$data/glm-nano" "$@" --windows "$windows" --random-draws 20 || exit 1
+        sed "s|$(realpath "$data")/||" "$out/cuts/table"
         printf '```\n'
-    } | sed "s|$out/cuts/||g; s|$data/||g" >>"$out/report.md"
+    } >>"$out/report.md"
 }
 
 : >"$out/report.md"
