@@ -105,6 +105,9 @@ $B/%.o: %.c
 	$(call say,CC    $<)
 	$Q$(CC) $(CFLAGS_ALL) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
+# Prompts that are carried inside the programs.
+$B/libprep/probe/bundled.o: $(wildcard probes/*.json)
+
 $B/libprep/base/ranks_mpi.o: ISA_FLAGS = $(MPI_CFLAGS)
 
 # The archive is made anew when another transport goes into it: the file changes only then.

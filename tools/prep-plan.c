@@ -98,7 +98,8 @@ static void print_variant(FILE *f, const struct size_table *t, const struct size
                     : t->rank_memory > 0 ? " "
                                          : "");
         if (t->rank_memory > 0)
-            fprintf(f, " %12" PRIu64 " %12" PRIu64, row->tokens[KV_BF16], row->tokens[KV_FP8]);
+            fprintf(f, " %12" PRIu64 " %12" PRIu64, row->tokens[KV_LAYOUT_BF16],
+                    row->tokens[KV_LAYOUT_FP8]);
         fputc('\n', f);
         n_cut += row->size.rank_cut;
     }
@@ -112,7 +113,7 @@ static void print_cache(FILE *f, const struct size_table *t)
     fprintf(f, "cache per rank, %d layers%s, %" PRIu64 " tokens\n", t->layers + t->mtp_layers,
             t->mtp_layers ? " with MTP" : "", t->context);
     fprintf(f, "  %-32s %18s %10s %10s\n", "layout", "bytes per token", "GB", "GiB");
-    for (int k = 0; k < KV_COUNT; k++) {
+    for (int k = 0; k < KV_LAYOUT_COUNT; k++) {
         const uint64_t bytes = t->kv_context[k];
         fprintf(f, "  %-32s %18" PRIu64 " %10.2f %10.2f\n", kv_layout_name((enum kv_layout)k),
                 t->kv_token[k], giga(bytes), gibi(bytes));

@@ -139,9 +139,10 @@ static int take_sequences(struct batch *b, const struct sequence *sequences, siz
     b->sequences = calloc(n + 1, sizeof *b->sequences);
     b->first = calloc(n + 1, sizeof *b->first);
     b->forcing = calloc(n + 1, sizeof *b->forcing);
+    b->sets = calloc(n + 1, sizeof *b->sets);
     b->runs = calloc(n + 1, sizeof *b->runs);
     b->index_runs = calloc(n + 1, sizeof *b->index_runs);
-    if (!b->sequences || !b->first || !b->forcing || !b->runs || !b->index_runs)
+    if (!b->sequences || !b->first || !b->forcing || !b->sets || !b->runs || !b->index_runs)
         return prep_fail(err, PREP_ENOMEM, "no memory for %zu sequences", n);
     for (size_t i = 0; i < n; i++) {
         if (check_sequence(b->runtime, &sequences[i], i, err))
@@ -198,6 +199,7 @@ void batch_free(struct batch *b)
     free(b->sequences);
     free(b->first);
     free(b->forcing);
+    free(b->sets);
     free(b->runs);
     free(b->index_runs);
     free(b);
@@ -215,6 +217,49 @@ int batch_force(struct batch *b, size_t sequence, const struct batch *by, size_t
                by->sequences[by_sequence].position != s->position))
         return prep_fail(err, PREP_EBUG, "sequence %zu forced by one of other positions", sequence);
     b->forcing[sequence] = (struct forcing){by, by_sequence};
+    return 0;
+}
+
+/* Can the layer's router choose among these? The rules of a pruned model (prune/select.h). */
+static int check_set(const struct runtime *r, int layer, const struct expert_set *set,
+                     struct prep_error *err)
+{
+    const struct config *c = r->config;
+    const size_t n_experts = (size_t)r->layers[layer].n_experts, k = (size_t)c->num_experts_per_tok;
+    const size_t groups = c->n_group > 1 ? (size_t)c->n_group : 1;
+    for (size_t i = 0; i < set->n; i++)
+        if (set->experts[i] >= n_experts || (i > 0 && set->experts[i] <= set->experts[i - 1]))
+            return prep_fail(err, PREP_EUSAGE,
+                             "layer %d: expert %u of a set, want ascending ids below %zu", layer,
+                             set->experts[i], n_experts);
+    if (set->n < k)
+        return prep_fail(err, PREP_EUSAGE, "layer %d: a set of %zu experts, a token goes to %zu",
+                         layer, set->n, k);
+    if (groups == 1)
+        return 0;
+    if (set->n % groups || set->n / groups < 2 || set->n / groups * (size_t)c->topk_group < k)
+        return prep_fail(err, PREP_EUSAGE,
+                         "layer %d: a set of %zu experts does not fit a router of %zu groups",
+                         layer, set->n, groups);
+    const size_t quota = set->n / groups, size = n_experts / groups;
+    for (size_t i = 0; i < set->n; i++)
+        if (set->experts[i] / size != i / quota)
+            return prep_fail(err, PREP_EUSAGE,
+                             "layer %d: the groups of the router keep unequal numbers of experts",
+                             layer);
+    return 0;
+}
+
+int batch_restrict(struct batch *b, size_t sequence, const struct expert_set *sets,
+                   struct prep_error *err)
+{
+    const struct runtime *r = b->runtime;
+    if (sequence >= b->n_sequences)
+        return prep_fail(err, PREP_EBUG, "sequence %zu of %zu", sequence, b->n_sequences);
+    for (int i = 0; sets && i < r->n_layers; i++)
+        if (sets[i].experts && check_set(r, i, &sets[i], err))
+            return -1;
+    b->sets[sequence] = sets;
     return 0;
 }
 

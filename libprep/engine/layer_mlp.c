@@ -140,7 +140,8 @@ static void moe_lay_out(struct moe *m)
     m->u = m->g + piece * wide;
 }
 
-static int give_gates(const struct moe *m, size_t first, size_t n, int forced)
+static int give_gates(const struct moe *m, size_t first, size_t n, int forced,
+                      const struct expert_set *among)
 {
     const struct config *c = m->r->config;
     const uint32_t id = m->l->router_bias;
@@ -160,6 +161,8 @@ static int give_gates(const struct moe *m, size_t first, size_t n, int forced)
         .normalise = c->norm_topk_prob,
         .scale = (float)c->routed_scaling_factor,
         .forced = forced,
+        .among = among ? among->experts : NULL,
+        .n_among = among ? among->n : 0,
     };
     int rc = m->r->ops.route(m->r->ops.self, &p, m->err);
     weights_put(m->r->weights, id);
@@ -181,7 +184,18 @@ static int take_experts(const struct moe *m, size_t s, size_t first, size_t n, s
             return prep_fail(m->err, PREP_EUSAGE, "layer %d: forced to expert %d, the model has %d",
                              m->layer, (int)from[i], m->l->n_experts);
     memcpy(m->b->experts + first * m->k, from, n * m->k * sizeof *from);
-    return give_gates(m, first, n, 1);
+    return give_gates(m, first, n, 1, NULL);
+}
+
+/* A sequence that is forced or restricted is routed again. */
+static int lead_sequence(const struct moe *m, size_t s, size_t first, size_t n)
+{
+    const struct batch *b = m->b;
+    if (b->forcing[s].by)
+        return take_experts(m, s, first, n, first - b->first[s]);
+    return b->sets[s] && b->sets[s][m->layer].experts
+               ? give_gates(m, first, n, 0, &b->sets[s][m->layer])
+               : 0;
 }
 
 static int route(const struct moe *m)
@@ -192,13 +206,12 @@ static int route(const struct moe *m)
     const struct apply a = {m->z,      m->x,      m->chunk->n,
                             n_experts, m->hidden, {b, m->layer, begin, NULL}};
     if (runtime_apply(m->r, m->l->part[PART_ROUTER], &a, m->err) ||
-        give_gates(m, begin, m->chunk->n, 0))
+        give_gates(m, begin, m->chunk->n, 0, NULL))
         return -1;
     for (size_t s = 0; s < b->n_sequences; s++) {
         const size_t first = b->first[s] > begin ? b->first[s] : begin;
         const size_t last = b->first[s + 1] < end ? b->first[s + 1] : end;
-        if (first < last && b->forcing[s].by &&
-            take_experts(m, s, first, last - first, first - b->first[s]))
+        if (first < last && lead_sequence(m, s, first, last - first))
             return -1;
     }
     const size_t seen = b->n_tapped < begin ? 0 : b->n_tapped - begin;

@@ -97,7 +97,9 @@ struct ops_route {
     size_t n, n_experts, k, n_group, topk_group;
     int normalise;
     float scale;
-    int forced; /* experts[] is given */
+    int forced;            /* experts[] is given */
+    const uint32_t *among; /* choose from these only, ascending ids, at least k; NULL: from all */
+    size_t n_among;
 };
 
 /* h += sum over r of gates[i, r] slots[i, r], in order of r, then + shared (NULL: none). */

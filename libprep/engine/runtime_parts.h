@@ -101,6 +101,7 @@ struct batch {
     float *gates;            /* the same */
     uint32_t *selected;      /* [n_tokens, index_topk], or NULL: everything is seen */
     struct forcing *forcing; /* [n_sequences] */
+    const struct expert_set **sets;    /* [n_sequences] of [n_layers]; NULL: all experts */
     struct ops_run *runs, *index_runs; /* [n_sequences], of a chunk */
     int routed;                        /* the last layer had a router */
     int sparse;                        /* the last layer used selected */

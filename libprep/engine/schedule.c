@@ -128,10 +128,14 @@ static size_t fill_sequences(struct run *run, const struct unit *u, size_t less)
 }
 
 /* Is lane i of a group in its batch? All are, but for an MTP layer those only that are heard. */
-static int force_lane(struct run *run, size_t lane, size_t slot, const size_t *slots, size_t n)
+static int lead_lane(struct run *run, size_t lane, size_t slot, const size_t *slots, size_t n)
 {
     const int by = run->s->lanes[lane].forced_by;
+    const struct expert_set *among = run->s->lanes[lane].among;
     struct group *g = &run->groups[run->group_of[lane]];
+    for (size_t i = 0; i < n && among; i++)
+        if (batch_restrict(g->batch, slot * n + i, among, run->err))
+            return -1;
     if (by < 0)
         return 0;
     const struct group *from = &run->groups[run->group_of[by]];
@@ -164,7 +168,7 @@ static int make_batches(struct run *run, const struct unit *u, size_t less)
                 continue;
             run->batches[lane] = g->batch;
             run->offsets[lane] = slots[lane] * (g->batch->n_tokens / n_slots);
-            if (force_lane(run, lane, slots[lane], slots, n))
+            if (lead_lane(run, lane, slots[lane], slots, n))
                 return -1;
         }
     }

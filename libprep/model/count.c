@@ -267,7 +267,7 @@ void count_format(struct format_size *out, const struct config *c, const struct 
 
 const char *kv_layout_name(enum kv_layout layout)
 {
-    static const char *const NAMES[KV_COUNT] = {"bf16", "fp8", "dsa-fp8", "index-keys-fp8"};
+    static const char *const NAMES[KV_LAYOUT_COUNT] = {"bf16", "fp8", "dsa-fp8", "index-keys-fp8"};
     return NAMES[layout];
 }
 
@@ -276,15 +276,15 @@ static uint64_t kv_layer(const struct config *c, enum kv_layout layout)
     const uint64_t latent = (uint64_t)c->kv_lora_rank, rope = (uint64_t)c->qk_rope_head_dim;
     const uint64_t key = (uint64_t)c->index_head_dim;
     switch (layout) {
-    case KV_BF16:
+    case KV_LAYOUT_BF16:
         return 2 * (latent + rope);
-    case KV_FP8:
+    case KV_LAYOUT_FP8:
         return latent + rope;
-    case KV_DSA_FP8:
+    case KV_LAYOUT_DSA_FP8:
         return latent + 4 * divide_up(latent, 128) + 2 * rope;
-    case KV_INDEX:
+    case KV_LAYOUT_INDEX:
         return key + 4 * divide_up(key, 128);
-    case KV_COUNT:
+    case KV_LAYOUT_COUNT:
         break;
     }
     return 0;
@@ -294,7 +294,7 @@ uint64_t count_kv_token(const struct config *c, enum kv_layout layout)
 {
     uint64_t layers = 0;
     for (int i = 0; i < c->num_hidden_layers; i++)
-        layers += layout != KV_INDEX || c->full_indexer[i];
+        layers += layout != KV_LAYOUT_INDEX || c->full_indexer[i];
     return layers * kv_layer(c, layout);
 }
 

@@ -85,11 +85,12 @@ void count_format(struct format_size *out, const struct config *c, const struct 
                   int with_mtp, int tp);
 
 enum kv_layout {
-    KV_BF16,    /* latent and rotated key in BF16 */
-    KV_FP8,     /* both in FP8 (dense attention path) */
-    KV_DSA_FP8, /* latent FP8 with an F32 scale per 128, rotated key BF16 */
-    KV_INDEX,   /* index keys, FP8 with an F32 scale per 128; layers with their own indexer only */
-    KV_COUNT
+    KV_LAYOUT_BF16,    /* latent and rotated key in BF16 */
+    KV_LAYOUT_FP8,     /* both in FP8 (dense attention path) */
+    KV_LAYOUT_DSA_FP8, /* latent FP8 with an F32 scale per 128, rotated key BF16 */
+    KV_LAYOUT_INDEX,   /* index keys, FP8 with an F32 scale per 128; layers with their own indexer
+                          only */
+    KV_LAYOUT_COUNT
 };
 
 const char *kv_layout_name(enum kv_layout layout);

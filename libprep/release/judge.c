@@ -294,22 +294,21 @@ static int finish(struct judgement *j, struct prep_error *err)
     return compare_pairs(j, err);
 }
 
-static void describe(struct judgement *j, const struct judge_job *job)
+void judge_settings(char text[JUDGE_SETTINGS], const struct judge_model *m,
+                    const struct runtime_options *run)
 {
-    const struct config *c = j->results[0].model.config;
-    const struct runtime *r = j->results[0].model.runtime;
+    const struct config *c = m->config;
+    const double eps = run->latent_eps > 0 ? run->latent_eps : 1e-6;
     char pattern[65];
     int n = 0;
     for (; n < c->num_hidden_layers && n < 64; n++)
-        pattern[n] = runtime_is_full(r, n) ? 'F' : 'S';
+        pattern[n] = runtime_is_full(m->runtime, n) ? 'F' : 'S';
     pattern[n] = 0;
-    if (job->run.dense)
-        snprintf(j->settings, sizeof j->settings, "attention dense, norm_eps %g",
-                 job->run.latent_eps > 0 ? job->run.latent_eps : 1e-6);
+    if (run->dense)
+        snprintf(text, JUDGE_SETTINGS, "attention dense, norm_eps %g", eps);
     else
-        snprintf(j->settings, sizeof j->settings, "attention sparse, indexers %s%s, norm_eps %g",
-                 pattern, n < c->num_hidden_layers ? "..." : "",
-                 job->run.latent_eps > 0 ? job->run.latent_eps : 1e-6);
+        snprintf(text, JUDGE_SETTINGS, "attention sparse, indexers %s%s, norm_eps %g", pattern,
+                 n < c->num_hidden_layers ? "..." : "", eps);
 }
 
 static void add_stats(struct judgement *j, const struct judge_model *m)
@@ -359,7 +358,7 @@ int judge_run(struct judgement *j, const struct judge_job *job, struct report *r
     if (judge_open(j, job, report, err) || start_measuring(j, job, err) ||
         judge_start(&w, report, err))
         return -1;
-    describe(j, job);
+    judge_settings(j->settings, &j->results[0].model, &job->run);
     warn_settings(j, report);
     if (prepare_watch(&w, err) || run_schedule(&w, err) || finish(j, err))
         return -1;

@@ -37,7 +37,8 @@ extern "C" {
 
 /* An interval over fewer windows is no reason to claim anything. */
 enum { JUDGE_LEAST_WINDOWS = 8 };
-enum { JUDGE_MAX_MODELS = 5 }; /* three lanes each, and the original's: SCHEDULE_MAX_LANES */
+enum { JUDGE_SETTINGS = 160 };
+enum { JUDGE_MAX_MODELS = 5 }; /* three lanes each, and the original's */
 
 struct judge_job {
     const struct io *io;
@@ -109,7 +110,7 @@ struct judgement {
     size_t n_pairs;
     int has_saved;
     struct reference saved;
-    char settings[160];                /* "attention sparse, indexers FFFFF, norm_eps 1e-06" */
+    char settings[JUDGE_SETTINGS];     /* "attention sparse, indexers FFFFF, norm_eps 1e-06" */
     uint64_t peak_weights, read_bytes; /* of all runtimes */
     struct arena arena;
 };

@@ -253,17 +253,17 @@ static void sizes_the_cache_by_layout(void **state)
     (void)state;
     struct config c;
     load(&c, 160);
-    assert_true(count_kv_token(&c, KV_BF16) == 89856);
-    assert_true(count_kv_token(&c, KV_FP8) == 44928);
-    assert_true(count_kv_token(&c, KV_DSA_FP8) == 51168);
-    assert_true(count_kv_token(&c, KV_INDEX) == 10296);
-    assert_true(count_kv_token_mtp(&c, KV_BF16) == 1152);
+    assert_true(count_kv_token(&c, KV_LAYOUT_BF16) == 89856);
+    assert_true(count_kv_token(&c, KV_LAYOUT_FP8) == 44928);
+    assert_true(count_kv_token(&c, KV_LAYOUT_DSA_FP8) == 51168);
+    assert_true(count_kv_token(&c, KV_LAYOUT_INDEX) == 10296);
+    assert_true(count_kv_token_mtp(&c, KV_LAYOUT_BF16) == 1152);
     static const char pattern[] =
         "FFSFSSSFSSFFFSSSFFFSFSSSSSSFFSFFSFFSSFFFFFFSFFFFFSFFSSSSSSFSFFFSFSSSFSFFSFFSSS";
     assert_int_equal(sizeof pattern - 1, c.num_hidden_layers);
     for (int i = 0; i < c.num_hidden_layers; i++)
         c.full_indexer[i] = pattern[i] == 'F';
-    assert_true(count_kv_token(&c, KV_INDEX) == 5280);
+    assert_true(count_kv_token(&c, KV_LAYOUT_INDEX) == 5280);
     config_free(&c);
 }
 
