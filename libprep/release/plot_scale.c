@@ -176,6 +176,8 @@ void scale_cover(struct scale *s, double v)
 {
     if (!(fabs(v) <= LARGEST) || (s->log && v < 1 / LARGEST))
         return;
+    if (fabs(v) < 1 / LARGEST)
+        v = 0;
     s->low = v < s->low ? v : s->low;
     s->high = v > s->high ? v : s->high;
 }
@@ -209,7 +211,8 @@ static void settle_linear(struct scale *s)
     }
     /* Closer than doubles can tell apart in steps: as one value. */
     if (s->high - s->low <= 1e-9 * (fabs(s->low) + fabs(s->high))) {
-        const double half = s->whole ? 1 : s->low == 0 ? 1 : fabs(s->low) / 2;
+        const double half =
+            s->whole || s->low == 0 ? fmax(1, fabs(s->low) * 1e-6) : fabs(s->low) / 2;
         s->low -= half;
         s->high += half;
     }

@@ -89,7 +89,7 @@ static void cover(struct drawing *d)
             }
         }
     /* Logarithmic axes of steps end with their data, too. */
-    if (!p->steps || !p->x.log)
+    if (!p->steps || !p->x.log || d->x.low >= d->x.high)
         scale_settle(&d->x);
     scale_settle(&d->y);
 }

@@ -113,7 +113,7 @@ void svg_axis_x(struct html *h, const struct svg_box *b, const struct scale *s, 
 void svg_axis_y(struct html *h, const struct svg_box *b, const struct scale *s, const char *title)
 {
     struct tick ticks[SCALE_MAX_TICKS];
-    const size_t n = scale_ticks(ticks, s, 6);
+    const size_t n = scale_ticks(ticks, s, 7);
     for (size_t i = 0; i < n; i++) {
         const double y = scale_place(s, ticks[i].value);
         svg_line(h, "grid", b->left, y, b->right, y);

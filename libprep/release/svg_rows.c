@@ -65,7 +65,7 @@ void svg_rows(struct html *h, const struct svg_rows *p)
     describe_rows(h, p);
     svg_words_end(h);
     struct tick ticks[SCALE_MAX_TICKS];
-    const size_t n = scale_ticks(ticks, &s, 6);
+    const size_t n = scale_ticks(ticks, &s, 7);
     for (size_t i = 0; i < n; i++) {
         const double x = scale_place(&s, ticks[i].value);
         svg_line(h, "grid", x, box.top - 4, x, bottom);
