@@ -44,7 +44,8 @@ MPI_LIBS   = $(eval MPI_LIBS := $(if $(MPI_BY),$(call mpi_ask,link,libs)))$(MPI_
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wformat=2 $(if $(WERROR),-Werror)
-OPT  ?= -O2 -g
+# A sanitizer costs three times the compiling; less optimising gives most of that back.
+OPT  ?= $(if $(SAN),-O1 -g1,-O2 -g)
 # Fused multiply-adds change quantized bytes: off everywhere (docs/numerics.md).
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -DPREP_VERSION='"$(VERSION)"' -I. $(OPT) -fopenmp \
         -ffp-contract=off -fno-omit-frame-pointer $(WARN) $(PKG_CFLAGS) \
@@ -281,7 +282,7 @@ quality: data $(TOOLS) $(HELPERS) ## every quantizer on nano and its hard copies
 	@sh tests/quality/quality.sh $B/bin $B/tests/tools $(DATA) build/quality $(MODELS)
 
 FUZZ_SECONDS ?= 60
-FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)
+FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG) OPT='-O2 -g'
 FUZZ_B     := build/san-fuzzer-no-link-address-undefined-$(notdir $(CLANG))
 .PHONY: fuzz fuzz-build
 fuzz: ## every fuzz target for FUZZ_SECONDS (60)

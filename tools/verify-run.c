@@ -5,6 +5,7 @@
 #include "libprep/release/page_judge.h"
 #include "tools/cli_judge.h"
 #include "tools/cli_page.h"
+#include "tools/cli_talk.h"
 
 enum { DEFAULT_WINDOW = 512, DEFAULT_NEW_TOKENS = 64, DEFAULT_WORST = 10 };
 
@@ -12,12 +13,13 @@ struct options {
     const char *against, *reference, *save, *keep_map, *windows, *set, *tokens, *tokenizer;
     const char *index_pattern, *isa, *greedy, *html;
     struct cli_list texts;
-    int64_t window, max_windows, new_tokens, worst;
+    int64_t window, max_windows, worst;
     int dense, mtp_dense, mtp, as_is, no_linears, brief;
     double norm_eps;
     struct judge_limits limits;
     int argc; /* of the whole command, for the page */
     char **argv;
+    struct cli_talk_options talk;
 };
 
 #define AT(member) offsetof(struct options, member)
@@ -60,8 +62,42 @@ static const struct cli_option table[] = {
     {"worst", 0, CLI_INT, "N", "how many of the worst linears to list; 10 when not given",
      AT(worst), 0, 1 << 20},
     {"greedy", 'g', CLI_TEXT, "PROMPT", "print what each model goes on with", AT(greedy), 0, 0},
-    {"new-tokens", 0, CLI_INT, "N", "most tokens to go on with; 64 when not given", AT(new_tokens),
-     1, 1 << 20},
+    {"prompt", 'p', CLI_TEXT, "TEXT", "go on with a text, printed as it comes", AT(talk.prompt), 0,
+     0},
+    {"prompt-file", 0, CLI_TEXT, "FILE", "go on with the text of a file", AT(talk.prompt_file), 0,
+     0},
+    {"messages", 0, CLI_TEXT, "FILE", "answer messages, JSON as chat servers take it",
+     AT(talk.messages), 0, 0},
+    {"chat", 0, CLI_FLAG, NULL, "answer lines of standard input, one conversation", AT(talk.chat),
+     0, 0},
+    {"chat-template", 0, CLI_TEXT, "FILE", "instead of the model's own", AT(talk.chat_template), 0,
+     0},
+    {"special", 0, CLI_FLAG, NULL, "role markers in message bodies count as such", AT(talk.special),
+     0, 0},
+    {"new-tokens", 0, CLI_INT, "N",
+     "most tokens to go on with; 64 when not given, 1024 for --messages and --chat",
+     AT(talk.new_tokens), 1, 1 << 20},
+    {"stop", 0, CLI_LIST, "TEXT", "end before this text; repeatable", AT(talk.stops), 0, 0},
+    {"preset", 0, CLI_TEXT, "NAME",
+     "sampling: greedy (the default), chat (that of --chat), strict, loops, or model: as "
+     "generation_config.json says",
+     AT(talk.preset), 0, 0},
+    {"temperature", 0, CLI_REAL, "X", "0 to 100; 0 takes the most likely token",
+     AT(talk.temperature), 0, 0},
+    {"top-p", 0, CLI_REAL, "X", "over 0, at most 1; 1 is off", AT(talk.top_p), 0, 0},
+    {"top-k", 0, CLI_INT, "N", "0 is off", AT(talk.top_k), 0, INT32_MAX},
+    {"min-p", 0, CLI_REAL, "X", "0 to 1; 0 is off", AT(talk.min_p), 0, 0},
+    {"repetition-penalty", 0, CLI_REAL, "X", "0.01 to 100; 1 is off", AT(talk.repetition_penalty),
+     0, 0},
+    {"frequency-penalty", 0, CLI_REAL, "X", "-2 to 2; 0 is off", AT(talk.frequency_penalty), 0, 0},
+    {"seed", 0, CLI_INT, "N", "of the draws; 0 when not given", AT(talk.seed), 0, INT64_MAX},
+    {"kv-cache", 0, CLI_TEXT, "FORM",
+     "how keys are kept: f32, bf16 or fp8; bf16 when not given, since greedy texts come out the "
+     "same with it",
+     AT(talk.kv_cache), 0, 0},
+    {"draft", 0, CLI_INT, "N",
+     "tokens that the MTP layer guesses ahead, up to 8; the text stays the same", AT(talk.draft), 0,
+     GENERATE_MOST_DRAFTS},
     {"html", 0, CLI_TEXT, "FILE", "write all that was measured as a page for people, too", AT(html),
      0, 0},
     {"max-kl", 0, CLI_REAL, "X", "limit: mean KL in nats", AT(limits.max_kl), 0, 0},
@@ -90,7 +126,10 @@ static const struct cli_program program = {
     .synopsis = "MODEL... --against ORIGINAL --text FILE\n"
                 "MODEL... --reference FILE\n"
                 "MODEL --save-reference FILE --text FILE\n"
-                "MODEL... --text FILE",
+                "MODEL... --text FILE\n"
+                "MODEL --prompt TEXT\n"
+                "MODEL --messages FILE\n"
+                "MODEL --chat",
     .description =
         "Runs each MODEL over a text, in whatever form it is stored, beside the ORIGINAL: both go "
         "through the text layer by layer within --mem. Prints perplexity, KL divergence of the "
@@ -100,6 +139,8 @@ static const struct cli_program program = {
         "A saved reference takes the original's place where that is too large to be at hand; it "
         "gives likelihood, agreement and a lower bound of KL. Without either, the likelihood alone "
         "is printed.\n\n"
+        "With --prompt, --messages or --chat the MODEL is talked to: its text is printed as it "
+        "comes, and is the same for the same seed on every machine, with and without --draft.\n\n"
         "Figures are the same on every machine, whatever -j, --mem and --isa say. A limit that "
         "does not hold makes the exit code 1. --html FILE writes one page with tables and plots of "
         "everything, which needs nothing but a browser.",
@@ -107,7 +148,8 @@ static const struct cli_program program = {
                 "report.html\n"
                 "verify-run GLM-5.1 --text eval.jsonl --save-reference GLM-5.1.reference.st\n"
                 "verify-run GLM-5.1-W4A16 --reference GLM-5.1.reference.st --json\n"
-                "verify-run GLM-5.1 --keep-map keep_map.json --against GLM-5.1 --text eval.jsonl",
+                "verify-run GLM-5.1 --keep-map keep_map.json --against GLM-5.1 --text eval.jsonl\n"
+                "verify-run GLM-5.1-NVFP4 --chat --draft 3 --kv-cache fp8",
     .common =
         CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM | CLI_HAS_FORCE,
     .options = table,
@@ -214,7 +256,8 @@ static int generate(struct cli *cli, const struct options *o, const struct judge
 {
     struct judge_text_made *made;
     size_t n;
-    if (judge_generate(&made, &n, job, o->greedy, (size_t)o->new_tokens, &cli->arena, err))
+    const int64_t n_new = o->talk.new_tokens ? o->talk.new_tokens : DEFAULT_NEW_TOKENS;
+    if (judge_generate(&made, &n, job, o->greedy, (size_t)n_new, &cli->arena, err))
         return -1;
     if (page)
         page_texts(page, o->greedy, made, n);
@@ -231,6 +274,13 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
     struct judge_job job;
     if (fill(&job, o, cli, err) || check_files(o, cli, err))
         return -1;
+    if (cli_talk_is_wanted(&o->talk)) {
+        if (has_text || o->greedy || o->against || o->html)
+            return prep_fail(err, PREP_EUSAGE,
+                             "judge a model or talk to it: --prompt, --messages and --chat stand "
+                             "alone");
+        return cli_talk(cli, &o->talk, &job, report, err);
+    }
     /* A limit that fails is reported last: the texts are wanted all the same. */
     struct prep_error verdict = PREP_ERROR_INIT;
     if ((has_text || !o->greedy) && judge(cli, o, &job, report, page, &verdict) &&
@@ -264,10 +314,10 @@ int main(int argc, char **argv)
 {
     struct options o = {.isa = "auto",
                         .window = DEFAULT_WINDOW,
-                        .new_tokens = DEFAULT_NEW_TOKENS,
                         .worst = DEFAULT_WORST,
                         .argc = argc,
                         .argv = argv,
-                        .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
+                        .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
+                        .talk = CLI_TALK_DEFAULTS};
     return cli_main(&program, &o, run, argc, argv);
 }

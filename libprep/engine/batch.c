@@ -7,68 +7,6 @@
 #include "libprep/engine/runtime_parts.h"
 #include "libprep/numeric/elementary.h"
 
-/* Caches */
-
-int kv_cache_new(struct kv_cache **out, struct runtime *r, int layer, int n_layers, size_t capacity,
-                 struct prep_error *err)
-{
-    const struct config *c = r->config;
-    const uint64_t wide = (uint64_t)(c->kv_lora_rank + c->qk_rope_head_dim);
-    if (layer < 0 || n_layers < 1 || layer + n_layers > r->n_layers)
-        return prep_fail(err, PREP_EBUG, "a cache of layers %d + %d of %d", layer, n_layers,
-                         r->n_layers);
-    struct kv_cache *cache = calloc(1, sizeof *cache);
-    float **keys = calloc(2 * (size_t)n_layers, sizeof *keys);
-    int rc = -1;
-    if (!cache || !keys) {
-        free(keys);
-        free(cache);
-        return prep_fail(err, PREP_ENOMEM, "no memory for a cache");
-    }
-    *cache = (struct kv_cache){r, layer, n_layers, capacity, keys, keys + n_layers, 0};
-    uint64_t bytes = 0;
-    for (int i = 0; i < n_layers; i++) {
-        const struct runtime_layer_ids *l = &r->layers[layer + i];
-        bytes += wide + (l->full && !l->dense ? (uint64_t)c->index_head_dim : 0);
-    }
-    bytes *= capacity * sizeof(float);
-    if (runtime_reserve(r, bytes, 0, 0, err))
-        goto out;
-    cache->bytes = bytes;
-    for (int i = 0; i < n_layers; i++) {
-        const struct runtime_layer_ids *l = &r->layers[layer + i];
-        if (r->ops.alloc(r->ops.self, &cache->keys[i], wide * capacity, err))
-            goto out;
-        if (l->full && !l->dense &&
-            r->ops.alloc(r->ops.self, &cache->index_keys[i], (uint64_t)c->index_head_dim * capacity,
-                         err))
-            goto out;
-    }
-    rc = 0;
-out:
-    if (rc)
-        kv_cache_free(cache);
-    else
-        *out = cache;
-    return rc;
-}
-
-void kv_cache_free(struct kv_cache *cache)
-{
-    if (!cache)
-        return;
-    const struct ops *ops = &cache->runtime->ops;
-    for (int i = 0; i < cache->n_layers; i++) {
-        ops->free(ops->self, cache->keys[i]);
-        ops->free(ops->self, cache->index_keys[i]);
-    }
-    runtime_unreserve(cache->runtime, cache->bytes);
-    free(cache->keys);
-    free(cache);
-}
-
-/* Batches */
-
 static int check_sequence(const struct runtime *r, const struct sequence *s, size_t i,
                           struct prep_error *err)
 {
@@ -81,9 +19,9 @@ static int check_sequence(const struct runtime *r, const struct sequence *s, siz
         return prep_fail_tag(err, PREP_EDATA, "POSITION",
                              "sequence %zu has %zu tokens, max_position_embeddings is %d", i, end,
                              c->max_position_embeddings);
-    if (s->cache && end > s->cache->capacity)
+    if (s->cache && end > s->cache->shape.capacity)
         return prep_fail(err, PREP_EBUG, "sequence %zu: %zu tokens for a cache of %zu", i, end,
-                         s->cache->capacity);
+                         s->cache->shape.capacity);
     for (size_t k = 0; k < s->n; k++)
         if (s->tokens[k] >= (uint64_t)c->vocab_size)
             return prep_fail_tag(err, PREP_EDATA, "TOKEN_ID",

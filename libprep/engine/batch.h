@@ -77,14 +77,6 @@ const float *batch_gates(const struct batch *b, size_t token);
 /* Positions the token attended to, ascending, *n of them; NULL: all up to its own. */
 const uint32_t *batch_selected(const struct batch *b, size_t token, size_t *n);
 
-/*
- * Keys of n_layers layers from `layer` on (main layers: 0, num_hidden_layers), for up to
- * `capacity` positions of one sequence.
- */
-PREP_MUST_CHECK int kv_cache_new(struct kv_cache **c, struct runtime *r, int layer, int n_layers,
-                                 size_t capacity, struct prep_error *err);
-void kv_cache_free(struct kv_cache *c); /* accepts NULL */
-
 #ifdef __cplusplus
 }
 #endif

@@ -276,6 +276,33 @@ static int scatter(void *self, float *y, const float *x, const uint32_t *to, siz
     return cpu_run(self, pieces(n, ROWS), scatter_task, &p, NULL, err);
 }
 
+struct stored_keys {
+    unsigned char *to;
+    const struct kv_row *row;
+    const float *x;
+    size_t ld, n;
+};
+
+static int store_keys_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+                           struct prep_error *err)
+{
+    const struct stored_keys *p = arg;
+    const size_t first = task * ROWS, end = first + piece(p->n, ROWS, task);
+    (void)c;
+    (void)w;
+    (void)err;
+    for (size_t i = first; i < end; i++)
+        kv_row_store(p->to + i * kv_row_bytes(p->row), p->row, p->x + i * p->ld);
+    return 0;
+}
+
+static int store_keys(void *self, void *to, const struct kv_row *row, const float *x, size_t ld,
+                      size_t n, struct prep_error *err)
+{
+    const struct stored_keys p = {to, row, x, ld, n};
+    return cpu_run(self, pieces(n, ROWS), store_keys_task, &p, NULL, err);
+}
+
 static int copy(void *self, float *y, size_t ldy, const float *x, size_t ldx, size_t n, size_t cols,
                 struct prep_error *err)
 {
@@ -329,6 +356,7 @@ int ops_cpu_open(struct ops *ops, const struct ops_cpu_shape *shape, int n_threa
         .scale = scale,
         .gather = gather,
         .scatter = scatter,
+        .store_keys = store_keys,
         .copy = copy,
     };
     return 0;

@@ -13,7 +13,7 @@
 
 /* Largest chunk of an MLP: more tokens per read of an expert, until its activations leave the
  * caches of any processor. */
-enum { MLP_MOST_RESIDENT = 4096 };
+enum { MLP_MOST_RESIDENT = 4096, BATCH_MOST_RESIDENT = 4096 };
 
 const struct config *runtime_config(const struct runtime *r)
 {
@@ -102,6 +102,21 @@ static uint64_t floor_beside(const struct runtime *r, size_t tokens, size_t long
 uint64_t runtime_floor(const struct runtime *r, size_t tokens, size_t longest)
 {
     return floor_beside(r, tokens, longest) + runtime_batch_bytes(r, tokens, longest);
+}
+
+uint64_t runtime_room(const struct runtime *r, size_t tokens, size_t longest)
+{
+    const uint64_t need = floor_beside(r, tokens, longest) + r->reserved;
+    return r->mem > need ? r->mem - need : 0;
+}
+
+size_t runtime_batch_most(const struct runtime *r, size_t tokens, size_t longest, uint64_t beside)
+{
+    const uint64_t each = runtime_batch_bytes(r, 1, longest) + beside;
+    const uint64_t room = runtime_room(r, tokens, longest) / 2;
+    const int resident = room >= weights_total(r->weights);
+    const uint64_t most_here = resident ? BATCH_MOST_RESIDENT : UINT64_MAX;
+    return (size_t)most(1, least(tokens, least(most_here, room / each)));
 }
 
 static int under_floor(const struct runtime *r, uint64_t need, struct prep_error *err)

@@ -34,6 +34,7 @@
 
 #include "kernels/cpu.h"
 #include "libprep/engine/batch.h"
+#include "libprep/engine/kv_cache.h"
 #include "libprep/engine/taps.h"
 #include "libprep/model/config.h"
 #include "libprep/store/view.h"
