@@ -41,7 +41,9 @@ static int start_result(struct judge_result *r, struct judgement *j, const struc
     r->has_mtp = job->with_mtp;
     r->has_layers = j->has_original;
     r->has_linears = j->has_original && !job->no_linears && !j->n_ranks;
-    if (start_series(&r->free, j, 1, judged, err) ||
+    if (judge_load_init(&r->load, r->model.config, &j->arena, err) ||
+        (r->model.map && judge_cut_make(&r->cut, r->model.map, &j->arena, err)) ||
+        start_series(&r->free, j, 1, judged, err) ||
         (r->has_forced && start_series(&r->forced, j, 1, 1, err)) ||
         (r->has_mtp &&
          (start_series(&r->mtp, j, 2, j->has_original, err) || start_draft(&r->draft, j, err))))
@@ -59,6 +61,8 @@ static int start_result(struct judge_result *r, struct judgement *j, const struc
 static int start_measuring(struct judgement *j, const struct judge_job *job, struct prep_error *err)
 {
     if ((j->has_original || j->has_reference) && start_series(&j->original_free, j, 1, 0, err))
+        return -1;
+    if (j->has_original && judge_load_init(&j->original_load, j->original.config, &j->arena, err))
         return -1;
     if (job->with_mtp && j->has_original &&
         (start_series(&j->original_mtp, j, 2, 0, err) || start_draft(&j->original_draft, j, err)))
@@ -195,6 +199,7 @@ static int finish_result(struct judge_result *r, struct judgement *j, struct pre
 {
     const struct judge_series *p = j->has_original || j->has_reference ? &j->original_free : NULL;
     if (judge_series_finish(&r->free, p, &j->arena, err) ||
+        judge_spread_make(&r->spread, &r->free, &j->arena, err) ||
         (r->has_forced && judge_series_finish(&r->forced, p, &j->arena, err)) ||
         (r->has_mtp &&
          (judge_series_finish(&r->mtp, j->has_original ? &j->original_mtp : NULL, &j->arena, err) ||
@@ -205,8 +210,10 @@ static int finish_result(struct judge_result *r, struct judgement *j, struct pre
     if (!r->has_linears)
         return 0;
     judge_linears_finish(&r->linears);
-    return judge_linears_scope(&r->experts, &r->linears, ROLE_EXPERT, err) ||
-                   judge_linears_scope(&r->all, &r->linears, ROLE_OTHER, err)
+    r->by_layer = arena_calloc(&j->arena, (size_t)r->layers.n_layers + 1, sizeof *r->by_layer, err);
+    return !r->by_layer || judge_linears_scope(&r->experts, &r->linears, ROLE_EXPERT, err) ||
+                   judge_linears_scope(&r->all, &r->linears, ROLE_OTHER, err) ||
+                   judge_linears_layers(r->by_layer, &r->linears, r->layers.n_layers, err)
                ? -1
                : 0;
 }

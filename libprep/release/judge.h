@@ -26,9 +26,12 @@
 #define PREP_RELEASE_JUDGE_H
 
 #include "libprep/base/progress.h"
+#include "libprep/release/judge_cut.h"
 #include "libprep/release/judge_layers.h"
+#include "libprep/release/judge_load.h"
 #include "libprep/release/judge_model.h"
 #include "libprep/release/judge_series.h"
+#include "libprep/release/judge_spread.h"
 #include "libprep/release/judge_text.h"
 
 #ifdef __cplusplus
@@ -75,9 +78,13 @@ struct judge_result {
     struct judge_series free, forced, mtp;
     int has_forced, has_mtp;
     struct judge_draft draft;
+    struct judge_spread spread; /* of free */
+    struct judge_load load;
+    struct judge_cut cut; /* n_layers 0: was not cut, or nobody knows how */
     struct judge_layers layers;
     struct judge_linears linears;
-    struct judge_scope experts, all; /* of linears */
+    struct judge_scope experts, all;      /* of linears */
+    struct judge_linears_layer *by_layer; /* [layers.n_layers + 1], the last is lm_head */
     int has_layers, has_linears, knows_experts;
     struct judge_layer *at; /* layers.layers */
 };
@@ -104,7 +111,8 @@ struct judgement {
     const char *reference_path;
     struct judge_series original_free, original_mtp; /* of the reference, when there is one */
     struct judge_draft original_draft;
-    struct judge_result *results; /* [n_results] */
+    struct judge_load original_load; /* with has_original */
+    struct judge_result *results;    /* [n_results] */
     size_t n_results;
     struct judge_pair *pairs;
     size_t n_pairs;

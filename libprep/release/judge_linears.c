@@ -313,3 +313,30 @@ int judge_linears_scope(struct judge_scope *scope, const struct judge_linears *l
     free(x);
     return 0;
 }
+
+int judge_linears_layers(struct judge_linears_layer *to, const struct judge_linears *l,
+                         int n_layers, struct prep_error *err)
+{
+    double *x = malloc((l->n + 1) * sizeof *x);
+    if (!x)
+        return prep_fail(err, PREP_ENOMEM, "out of memory for the errors of %zu linears", l->n);
+    for (int layer = 0; layer <= n_layers; layer++) {
+        size_t n = 0;
+        for (size_t i = 0; i < l->n; i++)
+            if (l->items[i].original->layer == (layer < n_layers ? layer : -1) &&
+                !isnan(l->items[i].nmse))
+                x[n++] = l->items[i].nmse;
+        to[layer] = (struct judge_linears_layer){n, NAN, NAN, NAN, NAN, NAN};
+        if (!n)
+            continue;
+        sample_sort(x, n);
+        to[layer] = (struct judge_linears_layer){n,
+                                                 x[0],
+                                                 sample_percentile(x, n, 0.25),
+                                                 sample_percentile(x, n, 0.5),
+                                                 sample_percentile(x, n, 0.75),
+                                                 x[n - 1]};
+    }
+    free(x);
+    return 0;
+}

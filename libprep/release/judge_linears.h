@@ -76,6 +76,16 @@ struct judge_scope {
 PREP_MUST_CHECK int judge_linears_scope(struct judge_scope *scope, const struct judge_linears *l,
                                         enum role role, struct prep_error *err);
 
+/* The changed linears of one layer; NaN where there are none. */
+struct judge_linears_layer {
+    size_t n;
+    double least, p25, median, p75, worst;
+};
+/* to is [n_layers + 1], the last one for what is in no layer: lm_head. */
+PREP_MUST_CHECK int judge_linears_layers(struct judge_linears_layer *to,
+                                         const struct judge_linears *l, int n_layers,
+                                         struct prep_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -186,10 +186,18 @@ static int gather_linear(const struct gathering *g, struct judge_linear *l)
     return 0;
 }
 
+static int gather_load(const struct gathering *g, struct judge_load *l)
+{
+    for (int i = 0; i < l->n_layers; i++)
+        if (l->tokens[i] && ranks_add_u64(g->ranks, l->tokens[i], (size_t)l->n_experts[i], g->err))
+            return -1;
+    return 0;
+}
+
 static int gather_result(const struct gathering *g, struct judge_result *r)
 {
     if (gather_series(g, &r->free) || gather_series(g, &r->forced) || gather_series(g, &r->mtp) ||
-        gather_draft(g, &r->draft, &r->mtp))
+        gather_draft(g, &r->draft, &r->mtp) || gather_load(g, &r->load))
         return -1;
     for (int i = 0; i < r->layers.n_layers; i++)
         if (gather_layer(g, &r->layers.layers[i]))
@@ -209,6 +217,7 @@ int judge_ranks_gather(struct judge_watch *w, struct prep_error *err)
     if (ranks_agree(g.ranks, 0, err) || gather_series(&g, &j->original_free) ||
         gather_series(&g, &j->original_mtp) ||
         gather_draft(&g, &j->original_draft, &j->original_mtp) ||
+        (j->has_original && gather_load(&g, &j->original_load)) ||
         (j->has_saved && gather_saved(&g, &j->saved)))
         return -1;
     for (size_t i = 0; i < j->n_results; i++)
