@@ -34,7 +34,9 @@ struct k_tile {
     float sigma2[GGML_LANES];
 };
 
-static inline void k_tile_fill(struct k_tile *t, const struct k_chunk *c, size_t first, size_t n)
+/* Inlined, because n is a constant then and lanes are placed without dividing. */
+__attribute__((always_inline)) static inline void
+k_tile_fill(struct k_tile *t, const struct k_chunk *c, size_t first, size_t n)
 {
     const size_t n_sub = GGML_SUPER / n;
     const float *x[GGML_LANES], *w[GGML_LANES];

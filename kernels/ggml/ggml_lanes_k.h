@@ -82,7 +82,7 @@ __attribute__((always_inline)) static inline void k_quantize_rows(uint8_t *b, co
                                                                   const struct k_lanes *t)
 {
     const size_t in_row = n_cols / GGML_SUPER, total = n_rows * in_row;
-    const size_t tiles = t->slot == SLOT_Q3_K && !imatrix ? 2 : 1; /* of one call of search */
+    const size_t tiles = t->slot == SLOT_Q3_K && !imatrix ? 16 : 1; /* of one call of search */
     const size_t step = tiles * GGML_LANES / (size_t)t->n_sub;
     struct k_chunk c;
     c.weighted = imatrix != NULL;
