@@ -132,7 +132,8 @@ static inline void q3_k_lanes(struct k_chunk *c, size_t first)
     }
     k_tile_fill(&t, c, first, 16);
     k_scatter(c->weight, k_tile_weigh(&t, 16), first, 16);
-    k_scatter(c->scale, symmetric_search(t.x, t.w, 16, 4, 0).scale, first, 16);
+    const struct symmetric_found f = symmetric_search(t.x, t.w, 16, 4, 0);
+    k_keep_symmetric(c, &f, first);
 }
 
 static inline void q3_k_lanes_round(struct k_chunk *c)
@@ -159,7 +160,8 @@ static inline void q6_k_lanes(struct k_chunk *c, size_t first)
     k_tile_fill(&t, c, first, 16);
     for (int i = 0; i < 16 && !c->weighted; i++)
         tile_put(t.w, i, lanes_mul(tile_at(t.x, i), tile_at(t.x, i)));
-    k_scatter(c->scale, symmetric_search(t.x, t.w, 16, 32, 0).scale, first, 16);
+    const struct symmetric_found f = symmetric_search(t.x, t.w, 16, 32, 0);
+    k_keep_symmetric(c, &f, first);
 }
 
 #ifdef __cplusplus
