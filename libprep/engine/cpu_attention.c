@@ -83,8 +83,8 @@ static int select_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
                                      p->scale);
     }
     for (size_t i = 0; i < q.n; i++)
-        forward_top_k(p->selected + (q.first + i) * p->top_k, scores + i * seen, q.position + i + 1,
-                      p->top_k);
+        c->forward->top_k(p->selected + (q.first + i) * p->top_k, scores + i * seen,
+                          q.position + i + 1, p->top_k);
     return 0;
 }
 

@@ -9,7 +9,8 @@
 enum { ROWS = 64 };
 
 /* Keep the topk_group groups whose two best scores have the largest sum. */
-static void mask_groups(const struct ops_route *p, float *biased, uint32_t *kept, float *group)
+static void mask_groups(const struct cpu *c, const struct ops_route *p, float *biased,
+                        uint32_t *kept, float *group)
 {
     const size_t size = p->n_experts / p->n_group;
     for (size_t g = 0; g < p->n_group; g++) {
@@ -21,7 +22,7 @@ static void mask_groups(const struct ops_route *p, float *biased, uint32_t *kept
         }
         group[g] = size > 1 ? best + second : best;
     }
-    const size_t n = forward_top_k(kept, group, p->n_group, p->topk_group);
+    const size_t n = c->forward->top_k(kept, group, p->n_group, p->topk_group);
     for (size_t g = 0, i = 0; g < p->n_group; g++) {
         if (i < n && kept[i] == g) {
             i++;
@@ -55,8 +56,8 @@ static void route_row(const struct cpu *c, const struct ops_route *p, size_t i, 
         for (size_t e = 0; e < n; e++)
             biased[e] = r[e] + p->bias[e];
         if (p->n_group > 1)
-            mask_groups(p, biased, ids, group);
-        rank_experts(experts, ids, forward_top_k(ids, biased, n, p->k), biased);
+            mask_groups(c, p, biased, ids, group);
+        rank_experts(experts, ids, c->forward->top_k(ids, biased, n, p->k), biased);
     }
     float sum = 0;
     for (size_t k = 0; k < p->k; k++)
