@@ -2,8 +2,8 @@
 /*
  * Few rows of A: every number of B is used once or a few times, so memory sets the pace and B goes
  * from there into registers. Several groups of 16 columns are in flight, as one chain of fused
- * multiply-adds would wait for itself, and two share what is read of A. The rows of the next groups
- * are asked for meanwhile, evenly: they are too many streams for the hardware to foresee.
+ * multiply-adds would wait for itself, and two share what is read of A. The next block of
+ * k is asked for meanwhile, evenly: rows are too many streams for the hardware to foresee.
  */
 #include <immintrin.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@ struct few {
     const unsigned char *row[GROUPS][LANES];
     const float *a;
     size_t lda, n_k;
-    size_t ahead; /* bytes to the rows that come next */
+    size_t ahead; /* bytes to the block that comes next: of the same rows, or of the next ones */
 };
 
 /* m, bf16, groups are constants where these are used, so that s lives in registers. b: two groups.
@@ -60,14 +60,14 @@ multiply_words(__m512 s[2][MOST_ROWS], const struct few *f, size_t g, size_t k, 
     }
 }
 
-/* A quarter of the lines at this place of the rows to come, which lie where these would go on. */
+/* A quarter of the lines at this place of the block to come. */
 static inline __attribute__((always_inline)) void ask_for(const struct few *f, size_t g, size_t q,
                                                           size_t byte)
 {
 #pragma GCC unroll 8
     for (size_t i = 0; i < LANES / 2; i++) {
         const uintptr_t row = (uintptr_t)f->row[g + q / 2][q % 2 * (LANES / 2) + i];
-        _mm_prefetch((const char *)(row + byte + f->ahead), _MM_HINT_T0);
+        _mm_prefetch((const char *)(row + byte + f->ahead), _MM_HINT_T1);
     }
 }
 
@@ -119,12 +119,15 @@ static inline __attribute__((always_inline)) void multiply_all(const struct matm
                                                                int bf16)
 {
     float s[MOST_ROWS][GROUPS * LANES];
-    struct few f = {.lda = p->lda, .ahead = GROUPS * LANES * p->ldb * (bf16 ? 2 : 4)};
+    const size_t bytes = bf16 ? 2 : 4;
+    struct few f = {.lda = p->lda};
     for (size_t j = 0; j < p->n; j += GROUPS * LANES) {
         const size_t cols = matmul_min(p->n - j, GROUPS * LANES);
         for (size_t k0 = 0; k0 < p->k; k0 += MATMUL_BLOCK_K) {
             f.a = p->a + k0;
             f.n_k = matmul_min(p->k - k0, MATMUL_BLOCK_K);
+            f.ahead = bytes *
+                      (k0 + MATMUL_BLOCK_K < p->k ? MATMUL_BLOCK_K : GROUPS * LANES * p->ldb - k0);
             for (size_t g = 0; g < GROUPS; g++)
                 matmul_rows_avx512(f.row[g], p, j + g * LANES, k0);
             multiply_block(s, &f, m, bf16);
