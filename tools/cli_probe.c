@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDEST_PATH = 40, LONGEST_ITEM = 32 };
+enum { WIDEST_PATH = 40, LONGEST_ITEM = 32, MOST_ARGS = 16 };
 
 /* ---- what is asked ---- */
 
@@ -66,6 +66,37 @@ static int parse_depths(struct probe_sizes *s, const char *list, struct prep_err
         else if (cli_parse_real(&s->depths[s->n_depths], item, "--probe-depths", err))
             return -1;
     return 0;
+}
+
+/* Variables of the chat template: KEY=JSON. */
+struct template_args {
+    struct json docs[MOST_ARGS];
+    struct chat_var vars[MOST_ARGS];
+    size_t n;
+};
+
+static int parse_args(struct template_args *to, const struct cli_list *list, struct arena *arena,
+                      struct prep_error *err)
+{
+    if (list->n > MOST_ARGS)
+        return prep_fail(err, PREP_EUSAGE, "--template-arg: want at most %d", (int)MOST_ARGS);
+    for (size_t i = 0; i < list->n; i++) {
+        const char *text = list->items[i], *is = strchr(text, '=');
+        if (!is || is == text)
+            return prep_fail(err, PREP_EUSAGE, "--template-arg %s: want KEY=JSON", text);
+        const char *name = arena_strndup(arena, text, (size_t)(is - text), err);
+        if (!name || json_parse(&to->docs[i], is + 1, strlen(is + 1), "--template-arg", err))
+            return -1;
+        to->n = i + 1;
+        to->vars[i] = (struct chat_var){name, &to->docs[i], 0, CHAT_TRUSTED};
+    }
+    return 0;
+}
+
+static void free_args(struct template_args *args)
+{
+    for (size_t i = 0; i < args->n; i++)
+        json_free(&args->docs[i]);
 }
 
 static int fill(struct probe_job *to, const struct cli_probe_options *o,
@@ -193,15 +224,21 @@ int cli_probe_run(struct cli *cli, const struct cli_probe_options *o, const stru
 {
     struct probe_job asked;
     struct probe_results r = {0};
+    struct template_args args = {.n = 0};
     int rc = -1;
     if (job->reference || job->save)
         return prep_fail(err, PREP_EUSAGE, "--probe compares answers: it goes without a reference");
-    if (fill(&asked, o, job, err) || probe_run(&r, &asked, report, err))
+    if (fill(&asked, o, job, err) || parse_args(&args, &o->template_args, &cli->arena, err))
+        goto out;
+    asked.args = args.vars;
+    asked.n_args = args.n;
+    if (probe_run(&r, &asked, report, err))
         goto out;
     if (!cli->common.json)
         print(cli->host.out, &r);
     rc = cli->common.json ? probe_facts(report->facts, &r, err) : 0;
 out:
     probe_results_free(&r);
+    free_args(&args);
     return rc;
 }

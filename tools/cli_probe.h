@@ -21,7 +21,7 @@ extern "C" {
 struct cli_probe_options {
     const char *kinds; /* "loops,needle", "all"; NULL: no probes */
     const char *lengths, *depths;
-    struct cli_list prompts;
+    struct cli_list prompts, template_args;
     int64_t cases, answer_tokens, loop_prompts, loop_seeds, loop_tokens;
 };
 

@@ -10,12 +10,11 @@
 #include "libprep/engine/batch.h"
 #include "libprep/engine/generate.h"
 #include "libprep/numeric/elementary.h"
-#include "libprep/probe/model_generator.h"
 #include "libprep/release/smoke_look.h"
 #include "libprep/release/smoke_text.h"
 
 /* Prompt and continuation of the stage "generate". */
-enum { PROMPT = 24, NEW = 16, WINDOW = 64, WINDOWS = 8 };
+enum { PROMPT = 24, NEW = 16, DRAFTS = 2, WINDOW = 64, WINDOWS = 8 };
 
 const char *smoke_stage_name(enum smoke_stage_id id)
 {
@@ -230,19 +229,14 @@ static int run_text(struct work *w, struct prep_error *err)
 
 /* ---- generation ---- */
 
-struct made {
-    uint32_t tokens[NEW];
-    size_t n;
-};
-
-static int take(void *arg, size_t i, const uint32_t *tokens, size_t n, struct prep_error *err)
+static int write_text(struct generate_result *made, const struct work *w, struct runtime *r,
+                      int draft, struct prep_error *err)
 {
-    struct made *m = arg;
-    (void)i;
-    (void)err;
-    m->n = n;
-    memcpy(m->tokens, tokens, n * sizeof *tokens);
-    return 0;
+    static const struct sampling greedy = SAMPLING_GREEDY;
+    const struct generate_request request = {
+        .prompt = w->prompt, .n_prompt = w->n_prompt, .n_new = NEW, .sampling = greedy};
+    const struct generate g = {.runtime = r, .requests = &request, .n = 1, .draft = draft};
+    return generate_run(made, NULL, &g, err);
 }
 
 /* What the model says after each of the last n tokens, when all are given at once. */
@@ -269,31 +263,43 @@ static int say_again(uint32_t *out, struct runtime *r, const uint32_t *tokens, s
     return rc ? -1 : 0;
 }
 
+static size_t count_same(const struct generate_result *a, const uint32_t *b, size_t n)
+{
+    size_t same = 0;
+    while (same < a->tokens.n && same < n && a->tokens.ids[same] == b[same])
+        same++;
+    return same;
+}
+
+/* With a cache, without one, and with drafts of the MTP layer. */
 static int compare_ways(struct work *w, struct runtime *r, struct prep_error *err)
 {
-    static const struct sampling greedy = SAMPLING_GREEDY;
-    const struct probe_ask ask = {
-        .prompt = w->prompt, .n_prompt = w->n_prompt, .n_new = NEW, .sampling = greedy};
+    struct generate_result made = {0}, drafted = {0};
     uint32_t all[PROMPT + NEW], again[NEW];
-    struct made made = {.n = 0};
-    struct generator g;
-    model_generator(&g, r);
-    if (g.answer(g.self, &ask, 1, NULL, 0, take, &made, err))
-        return -1;
-    memcpy(all, w->prompt, w->n_prompt * sizeof *all);
-    memcpy(all + w->n_prompt, made.tokens, made.n * sizeof *all);
-    if (made.n && say_again(again, r, all, w->n_prompt + made.n - 1, made.n, err))
-        return -1;
-    size_t same = 0;
-    while (same < made.n && again[same] == made.tokens[same])
-        same++;
-    w->s->stages[SMOKE_GENERATE].value = (double)made.n;
-    if (made.n == NEW && same == made.n)
-        end(w, SMOKE_GENERATE, SMOKE_PASSED, "%s", "");
-    else
-        end(w, SMOKE_GENERATE, SMOKE_FAILED,
-            "%zu tokens of %d, of which %zu are the same without a cache", made.n, (int)NEW, same);
-    return 0;
+    int rc = write_text(&made, w, r, 0, err);
+    const size_t n = made.tokens.n;
+    if (!rc && n && n <= NEW) {
+        memcpy(all, w->prompt, w->n_prompt * sizeof *all);
+        memcpy(all + w->n_prompt, made.tokens.ids, n * sizeof *all);
+        rc = say_again(again, r, all, w->n_prompt + n - 1, n, err);
+    }
+    if (!rc && w->has_mtp)
+        rc = write_text(&drafted, w, r, DRAFTS, err);
+    if (!rc) {
+        const size_t same = count_same(&made, again, n);
+        const size_t also =
+            w->has_mtp ? count_same(&made, drafted.tokens.ids, drafted.tokens.n) : n;
+        w->s->stages[SMOKE_GENERATE].value = (double)n;
+        if (n == NEW && same == n && also == n)
+            end(w, SMOKE_GENERATE, SMOKE_PASSED, "%s", "");
+        else
+            end(w, SMOKE_GENERATE, SMOKE_FAILED,
+                "%zu tokens of %d; without a cache %zu of them are the same, with drafts %zu", n,
+                (int)NEW, same, also);
+    }
+    generate_results_free(&made, 1);
+    generate_results_free(&drafted, 1);
+    return rc ? -1 : 0;
 }
 
 static int generate(struct work *w, struct prep_error *err)
@@ -301,7 +307,7 @@ static int generate(struct work *w, struct prep_error *err)
     struct prep_error e = PREP_ERROR_INIT;
     struct runtime_options run = w->job->run;
     struct judge_model m;
-    run.without_mtp = 1;
+    run.without_mtp = !w->has_mtp;
     begin(w, SMOKE_GENERATE);
     int rc = judge_model_open(&m, w->job->io, w->job->model, NULL, NULL, &e) ||
              judge_model_start(&m, &run, NULL, &e) || compare_ways(w, m.runtime, &e);

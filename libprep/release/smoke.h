@@ -8,7 +8,7 @@
  *   run       a short text: no NaN, and a likelihood a language model has      nats per token
  *   mtp       the MTP layer drafts what the main head says, where there is one drafts accepted
  *   compare   beside the original or its reference, where one is given         KL
- *   generate  greedy text with a cache, and the same without                   tokens
+ *   generate  greedy text: the same with a cache, without, and with drafts     tokens
  *
  * A stage that fails ends the run only when nothing behind it can be done; the first one that
  * failed is the verdict's. The text is the caller's, else a built-in one of prose, code and data.

@@ -101,6 +101,19 @@ expect_exit 0
 expect_stdout_like '^1 case, asked of 1 model; chat template [0-9a-f]{16}$'
 expect_stdout_like '^  own$'
 
+begin 'passes variables to the chat template'
+cp -r "$T/nano" "$T/asks"
+printf '{%% for m in messages %%}{{ m.content }}{%% endfor %%}{{ "" if quiet else raise_exception("loud") }}' \
+    >"$T/asks/chat_template.jinja"
+verify asks --probe arithmetic --probe-cases 1 --answer-tokens 1
+expect_exit 65
+expect_stderr_like 'TPL_RAISED.*loud'
+verify asks --probe arithmetic --probe-cases 1 --answer-tokens 1 --template-arg quiet=true
+expect_exit 0
+verify asks --probe arithmetic --template-arg quiet
+expect_exit 64
+expect_stderr 'verify-run: --template-arg quiet: want KEY=JSON'
+
 begin 'without a chat template questions are asked as they stand, and conversations are refused'
 cp -r "$T/nano" "$T/bare"
 rm "$T/bare/chat_template.jinja"
