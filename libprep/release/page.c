@@ -325,17 +325,12 @@ static void write_made(struct page *p)
 
 /* ---- names ---- */
 
-/* The last `parts` components of a path. */
+/* The last `parts` components of a path without slashes at its end. */
 static const char *end_of(const char *path, size_t parts)
 {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    while (n > 0) {
-        if (path[n - 1] == '/' && --parts == 0)
+    for (size_t n = strlen(path); n > 0; n--)
+        if (path[n - 1] == '/' && path[n] && --parts == 0)
             return path + n;
-        n--;
-    }
     return path;
 }
 
@@ -358,27 +353,26 @@ static size_t count_parts(const char *path)
 
 const char **page_names(struct page *p, const char *const *paths, size_t n)
 {
+    const char **whole = arena_calloc(&p->arena, n, sizeof *whole, &p->failed);
     const char **names = arena_calloc(&p->arena, n, sizeof *names, &p->failed);
     size_t most = 1;
-    if (!names)
+    if (!whole || !names)
         return NULL;
     for (size_t i = 0; i < n; i++) {
-        const size_t k = count_parts(paths[i]);
+        size_t k = strlen(paths[i]);
+        while (k > 1 && paths[i][k - 1] == '/')
+            k--;
+        whole[i] = arena_strndup(&p->arena, paths[i], k, &p->failed);
+        if (!whole[i])
+            return NULL;
+        k = count_parts(whole[i]);
         most = k > most ? k : most;
     }
     for (size_t parts = 1; parts <= most; parts++) {
         for (size_t i = 0; i < n; i++)
-            names[i] = end_of(paths[i], parts);
+            names[i] = end_of(whole[i], parts);
         if (all_differ(names, n))
             break;
-    }
-    for (size_t i = 0; i < n; i++) {
-        size_t k = strlen(names[i]);
-        while (k > 1 && names[i][k - 1] == '/')
-            k--;
-        names[i] = arena_strndup(&p->arena, names[i], k, &p->failed);
-        if (!names[i])
-            return NULL;
     }
     return names;
 }

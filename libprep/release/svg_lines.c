@@ -147,13 +147,20 @@ static void draw_line(const struct drawing *d, const struct svg_series *s)
     html_close(d->h);
 }
 
+/* No line reaches it. */
+static int is_alone(const struct drawing *d, const double *y, size_t i)
+{
+    return (i == 0 || !is_seen(&d->p->y, y[i - 1])) &&
+           (i + 1 == d->p->n || !is_seen(&d->p->y, y[i + 1]));
+}
+
 static void draw_marks(const struct drawing *d, const struct svg_series *s)
 {
     const struct svg_lines *p = d->p;
     for (size_t i = 0; i < p->n; i++) {
         char words[512], x[NUMBER_TEXT], y[NUMBER_TEXT];
         const double at = place_y(d, s->y[i]);
-        if (isnan(at))
+        if (isnan(at) || (p->n > MARKS_UP_TO && !is_alone(d, s->y, i)))
             continue;
         snprintf(words, sizeof words, "%.300s, %.60s %s: %s", s->name, p->x.title,
                  number_short(x, p->at[i], 4), number_short(y, s->y[i], 3));
@@ -243,7 +250,7 @@ void svg_lines(struct html *h, const struct svg_lines *p)
             draw_band(&d, &p->series[s]);
     for (size_t s = 0; s < d.n_series; s++) {
         draw_line(&d, &p->series[s]);
-        if (!p->steps && p->n <= MARKS_UP_TO)
+        if (!p->steps)
             draw_marks(&d, &p->series[s]);
     }
     draw_labels(&d);
