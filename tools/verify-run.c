@@ -335,12 +335,15 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
     struct judge_job job;
     if (fill(&job, o, cli, err) || check_files(o, cli, err))
         return -1;
+    if ((o->smoke || o->random_draws >= 0) && cli->ranks.size > 1)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--smoke and --random-draws run as one process; start it without mpirun");
     if (o->smoke) {
         const struct cli_smoke smoke = {&job, &o->limits, o->max_nats, o->engines};
         return cli_smoke_run(cli, &smoke, report, err);
     }
     if (o->probe.kinds || o->probe.prompts.n)
-        return cli_probe_run(cli, &o->probe, &job, report, err);
+        return o->tp || cli->ranks.rank == 0 ? cli_probe_run(cli, &o->probe, &job, report, err) : 0;
     if (o->random_draws >= 0) {
         const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws};
         return cli_cuts_run(cli, &cuts, report, err);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "libprep/engine/ops_cpu.h"
-#include "libprep/engine/runtime_parts.h"
+#include "libprep/engine/runtime_ranks.h"
 
 /* Largest chunk of an MLP: more tokens per read of an expert, until its activations leave the
  * caches of any processor. */

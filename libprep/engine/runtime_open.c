@@ -9,7 +9,7 @@
 
 #include "libprep/base/parallel.h"
 #include "libprep/engine/ops_cpu.h"
-#include "libprep/engine/runtime_parts.h"
+#include "libprep/engine/runtime_ranks.h"
 #include "libprep/model/inventory.h"
 #include "libprep/numeric/elementary.h"
 

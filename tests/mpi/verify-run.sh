@@ -43,13 +43,16 @@ plan_bytes() # CONFIG TP FORMAT
 "$PREP_BIN/make-gguf" "$N" -q --no-mtp --strict-parity -t Q8_0 -t Q2_K --prefix g "$T/gguf" >/dev/null 2>&1
 
 begin 'windows are dealt to ranks, and the JSON has the bytes of one process'
-run verify-run "$T/nvfp4" --against "$N" $W --mtp --json
+run verify-run "$T/nvfp4" --against "$N" $W --mtp --json --html "$T/page.html"
 expect_exit 0
 mv "$T/.out" "$T/one"
+mv "$T/page.html" "$T/one.html"
 for n in 2 4; do
-    ranks -n $n "$VERIFY" "$T/nvfp4" --against "$N" $W --mtp --json
+    ranks -n $n "$VERIFY" "$T/nvfp4" --against "$N" $W --mtp --json --html "$T/page.html"
     expect_exit 0
     cmp "$T/one" "$T/.out" >&2 || complain "$n ranks say something else"
+    cmp "$T/one.html" "$T/page.html" >&2 || complain "$n ranks write another page"
+    rm -f "$T/page.html"
     expect_stderr ''
 done
 
@@ -118,6 +121,22 @@ for n in 2 4; do
 done
 ranks -n 2 "$VERIFY" "$N" --greedy 'The' --new-tokens 12 -q -j1
 expect_same "$T/one" "$T/.out"
+
+begin 'a split model is talked to and probed; ranks hear what rank 0 reads'
+printf 'hello\n\nwhat is it\n' >"$T/lines"
+"$VERIFY" "$N" --chat --new-tokens 6 --draft 2 -q -j1 <"$T/lines" >"$T/one" 2>/dev/null
+timeout 60 $MPIRUN -n 2 "$VERIFY" "$N" --chat --new-tokens 6 --draft 2 -q -j1 --tp 2 \
+    <"$T/lines" >"$T/.out" 2>"$T/.all"
+expect_same "$T/one" "$T/.out"
+[ -s "$T/one" ] || complain 'nothing was said'
+probe='--probe arithmetic --probe-cases 1 --answer-tokens 6 --json -q -j1'
+run verify-run "$N" $probe
+mv "$T/.out" "$T/one"
+ranks -n 2 "$VERIFY" "$N" $probe --tp 2
+expect_same "$T/one" "$T/.out"
+ranks -n 2 "$VERIFY" "$N" --smoke
+expect_exit 64
+expect_stderr_lines 1
 
 begin '--tp must be what was started, and what the model splits over'
 run verify-run "$N" $W -n 1 --tp 2
