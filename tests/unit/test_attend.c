@@ -208,6 +208,44 @@ static void threads_change_no_bit_of_attention(void **state)
     free_keys(&keys);
 }
 
+static void threads_change_no_choice(void **state)
+{
+    static const size_t positions[] = {0, 12, 30, 100, MOST - QUERIES};
+    struct test_random r;
+    (void)state;
+    test_random_init(&r);
+    const struct kv_row row = {KV_FP8, DIM, DIM};
+    struct keys keys = store(&r, &row);
+    float *iq = values(&r, QUERIES * HEADS * DIM), *g = values(&r, QUERIES * HEADS);
+    for (size_t at = 0; at < sizeof positions / sizeof *positions; at++) {
+        uint32_t selected[2][QUERIES * TOP_K];
+        memset(selected, 0, sizeof selected);
+        for (int many = 0; many < 2; many++) {
+            struct prep_error err = PREP_ERROR_INIT;
+            struct ops ops;
+            struct ops_run run = {
+                .n = QUERIES, .position = positions[at], .keys = keys.stored, .form = KV_FP8};
+            const struct ops_select p = {.selected = selected[many],
+                                         .iq = iq,
+                                         .g = g,
+                                         .runs = &run,
+                                         .n_runs = 1,
+                                         .heads = HEADS,
+                                         .dim = DIM,
+                                         .top_k = TOP_K,
+                                         .scale = 0.25F};
+            assert_int_equal(ops_cpu_open(&ops, &SHAPE, many ? 9 : 1, N_ISA - 1, &err), 0);
+            assert_int_equal(ops.reserve(ops.self, MOST, &err), 0);
+            assert_int_equal(ops.select(ops.self, &p, &err), 0);
+            ops.close(ops.self);
+        }
+        assert_memory_equal(selected[1], selected[0], sizeof selected[0]);
+    }
+    free(iq);
+    free(g);
+    free_keys(&keys);
+}
+
 static void rows_are_stored_as_one_by_one(void **state)
 {
     static const struct kv_row rows[] = {
@@ -241,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stored_keys_give_the_bytes_of_their_values),
         cmocka_unit_test(threads_change_no_bit_of_attention),
+        cmocka_unit_test(threads_change_no_choice),
         cmocka_unit_test(rows_are_stored_as_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
