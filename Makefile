@@ -105,6 +105,9 @@ $B/%.o: %.c
 	$(call say,CC    $<)
 	$Q$(CC) $(CFLAGS_ALL) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
+# Prompts that are carried inside the programs.
+$B/libprep/probe/bundled.o: $(wildcard probes/*.json)
+
 $B/libprep/base/ranks_mpi.o: ISA_FLAGS = $(MPI_CFLAGS)
 
 # The archive is made anew when another transport goes into it: the file changes only then.
@@ -144,6 +147,9 @@ $B/tests/faults/%: $B/tests/faults/%.o $B/tests/support/fault_alloc.o $B/libsupp
 
 $B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o \
                        $B/tests/support/memory_io.o $B/libprep.a
+	$(call link)
+
+$B/tests/tools/check_page: $B/tests/tools/check_page.o $B/libsupport.a $B/libprep.a
 	$(call link)
 
 $B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
@@ -273,6 +279,7 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_matmul.sh
 	@$(V_ENV) sh tests/bench/bench_prefill.sh
 	@$(V_ENV) sh tests/bench/bench_decode.sh
+	@$(V_ENV) sh tests/bench/bench_tp.sh
 	@$(V_ENV) sh tests/bench/bench_end_to_end.sh
 
 .PHONY: quality

@@ -16,17 +16,18 @@ static int plain_type(const struct linear *l, enum matmul_type *type)
     return l->form == LINEAR_PLAIN && (dtype == DTYPE_F32 || dtype == DTYPE_BF16);
 }
 
-/* Rows [first, first + n) of what is held, as a product's B: in place, or decoded to w->floats. */
+/* Rows [first, first + n) of what is used, as a product's B: in place, or decoded to w->floats. */
 static int weight_rows(struct cpu *c, struct cpu_worker *w, const struct weight *m, uint64_t first,
                        uint64_t n, struct matmul *p, struct prep_error *err)
 {
     const struct linear *l = m->linear;
+    first += m->lead_row;
     p->ldb = l->in;
     if (plain_type(l, &p->b_type)) {
-        p->b = m->parts[0].p + first * l->in * (p->b_type == MATMUL_F32 ? 4 : 2);
+        p->b = m->parts[0].p + (first * l->in + m->lead_col) * (p->b_type == MATMUL_F32 ? 4 : 2);
         return 0;
     }
-    p->b = w->floats;
+    p->b = w->floats + m->lead_col;
     p->b_type = MATMUL_F32;
     if (l->form == LINEAR_PLAIN) {
         c->codec.convert->f16_to_f32(w->floats, m->parts[0].p + first * l->in * 2, n * l->in);
@@ -53,7 +54,7 @@ static int linear_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
     struct matmul m = {
         .m = p->n - i < g->block ? p->n - i : g->block,
         .n = out - j < g->tile ? out - j : g->tile,
-        .k = p->w->linear->in,
+        .k = (size_t)p->w->cols,
         .a = p->x + i * p->ldx,
         .lda = p->ldx,
         .c = p->y + i * p->ldy + j,
