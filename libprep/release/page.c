@@ -390,7 +390,7 @@ static void write_head(const struct page *p, struct html *h)
     static const char *const meta[][2] = {
         {"viewport", "width=device-width, initial-scale=1"},
         {"color-scheme", "light dark"},
-        {"generator", "verify-run " PREP_VERSION},
+        {"generator", "verify-run"},
     };
     raw(h, "<!DOCTYPE html>\n");
     html_open(h, "html");
