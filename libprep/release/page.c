@@ -37,6 +37,7 @@ static const char *keep(struct page *p, const char *text)
 }
 
 /* One element with a formatted text; class_name may be NULL. */
+PREP_PRINTF(4, 0)
 static void formatted(struct html *h, const char *element, const char *class_name, const char *fmt,
                       va_list args)
 {
