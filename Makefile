@@ -105,6 +105,9 @@ $B/%.o: %.c
 	$(call say,CC    $<)
 	$Q$(CC) $(CFLAGS_ALL) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
+# Prompts that are carried inside the programs.
+$B/libprep/probe/bundled.o: $(wildcard probes/*.json)
+
 $B/libprep/base/ranks_mpi.o: ISA_FLAGS = $(MPI_CFLAGS)
 
 # The archive is made anew when another transport goes into it: the file changes only then.
@@ -275,6 +278,7 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_ggml.sh
 	@$(V_ENV) sh tests/bench/bench_matmul.sh
 	@$(V_ENV) sh tests/bench/bench_prefill.sh
+	@$(V_ENV) sh tests/bench/bench_tp.sh
 	@$(V_ENV) sh tests/bench/bench_end_to_end.sh
 
 .PHONY: quality

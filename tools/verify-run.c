@@ -1,25 +1,30 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "libprep/release/page_judge.h"
+#include "tools/cli_cuts.h"
 #include "tools/cli_judge.h"
 #include "tools/cli_page.h"
+#include "tools/cli_probe.h"
+#include "tools/cli_smoke.h"
 #include "tools/cli_talk.h"
 
 enum { DEFAULT_WINDOW = 512, DEFAULT_NEW_TOKENS = 64, DEFAULT_WORST = 10 };
 
 struct options {
-    const char *against, *reference, *save, *keep_map, *windows, *set, *tokens, *tokenizer;
-    const char *index_pattern, *isa, *greedy, *html;
-    struct cli_list texts;
-    int64_t window, max_windows, worst;
-    int dense, mtp_dense, mtp, as_is, no_linears, brief;
-    double norm_eps;
+    const char *against, *reference, *save, *windows, *set, *tokens, *tokenizer;
+    const char *index_pattern, *isa, *greedy, *engines, *html;
+    struct cli_list texts, keep_maps;
+    int64_t window, max_windows, worst, random_draws, tp;
+    int dense, mtp_dense, mtp, as_is, no_linears, brief, smoke;
+    double norm_eps, max_nats;
     struct judge_limits limits;
     int argc; /* of the whole command, for the page */
     char **argv;
     struct cli_talk_options talk;
+    struct cli_probe_options probe;
 };
 
 #define AT(member) offsetof(struct options, member)
@@ -44,7 +49,14 @@ static const struct cli_option table[] = {
      2, 1 << 24},
     {"max-windows", 'n', CLI_INT, "N", "take this many windows, evenly spaced", AT(max_windows), 1,
      INT32_MAX},
-    {"keep-map", 0, CLI_TEXT, "FILE", "see each MODEL pruned by this keep-map", AT(keep_map), 0, 0},
+    {"keep-map", 0, CLI_LIST, "FILE",
+     "see each MODEL pruned by this keep-map; with --random-draws: a cut of the original, "
+     "repeatable",
+     AT(keep_maps), 0, 0},
+    {"random-draws", 0, CLI_INT, "N",
+     "judge cuts by their loss beside N random ones of the same size, seeds 1 to N; 20 are enough "
+     "to claim something",
+     AT(random_draws), 0, CUTS_MOST_DRAWS},
     {"mtp", 0, CLI_FLAG, NULL, "judge the MTP layer, too", AT(mtp), 0, 0},
     {"dense", 0, CLI_FLAG, NULL, "attend to all positions, without an indexer", AT(dense), 0, 0},
     {"mtp-dense", 0, CLI_FLAG, NULL, "the MTP layer attends to all positions", AT(mtp_dense), 0, 0},
@@ -114,6 +126,40 @@ static const struct cli_option table[] = {
     {"max-nmse", 0, CLI_REAL, "X", "limit: error of the worst linear", AT(limits.max_nmse), 0, 0},
     {"max-block-error", 0, CLI_REAL, "X", "limit: error of the worst layer",
      AT(limits.max_block_error), 0, 0},
+    {"tp", 0, CLI_INT, "N", "split each model over N ranks, as serving engines do; by mpirun -n N",
+     AT(tp), 1, 4096},
+    {"smoke", 0, CLI_FLAG, NULL,
+     "open, check, lint, run and generate a little, with one line of JSON at the end", AT(smoke), 0,
+     0},
+    {"engine", 0, CLI_TEXT, "NAME,...", "with --smoke: lint for these engines; all when not given",
+     AT(engines), 0, 0},
+    {"max-nats", 0, CLI_REAL, "X",
+     "with --smoke: most nats per token; 0.8 log(vocab_size) when not given", AT(max_nats), 0, 0},
+    {"probe", 0, CLI_TEXT, "LIST",
+     "ask the models: any of loops, needle, arithmetic, tools, facts; or all", AT(probe.kinds), 0,
+     0},
+    {"prompt-set", 0, CLI_LIST, "FILE", "ask a set of prompts of your own, too; repeatable",
+     AT(probe.prompts), 0, 0},
+    {"template-arg", 0, CLI_LIST, "KEY=JSON",
+     "with --probe: a variable of the chat template, enable_thinking=false; repeatable",
+     AT(probe.template_args), 0, 0},
+    {"probe-lengths", 0, CLI_TEXT, "N,N,...",
+     "tokens around a needle; 1024,4096,16384 when not given", AT(probe.lengths), 0, 0},
+    {"probe-depths", 0, CLI_TEXT, "X,X,...",
+     "where the needle is, 0 to 1; 0,0.25,0.5,0.75,1 when not given", AT(probe.depths), 0, 0},
+    {"probe-cases", 0, CLI_INT, "N",
+     "needles of each length and depth, sums of each number of digits; 2 and 20 when not given",
+     AT(probe.cases), 1, 1000},
+    {"answer-tokens", 0, CLI_INT, "N",
+     "most tokens of an answer, thinking included; 512 when not given", AT(probe.answer_tokens), 1,
+     1 << 20},
+    {"loop-prompts", 0, CLI_INT, "N", "windows that loops are looked for behind; 64 when not given",
+     AT(probe.loop_prompts), 1, 100000},
+    {"loop-seeds", 0, CLI_INT, "N",
+     "sampled texts behind each, after a greedy one; 3 when not given", AT(probe.loop_seeds), 0,
+     1000},
+    {"loop-tokens", 0, CLI_INT, "N", "tokens of each; 256 when not given", AT(probe.loop_tokens), 1,
+     1 << 20},
     {"isa", 0, CLI_TEXT, "NAME",
      "fastest instructions to use: auto, scalar, avx2, avx512; same figures with each", AT(isa), 0,
      0},
@@ -126,7 +172,10 @@ static const struct cli_program program = {
     .synopsis = "MODEL... --against ORIGINAL --text FILE\n"
                 "MODEL... --reference FILE\n"
                 "MODEL --save-reference FILE --text FILE\n"
+                "ORIGINAL --keep-map FILE... --random-draws N --text FILE\n"
                 "MODEL... --text FILE\n"
+                "MODEL... --probe LIST [--against ORIGINAL]\n"
+                "MODEL --smoke [--against ORIGINAL | --reference FILE]\n"
                 "MODEL --prompt TEXT\n"
                 "MODEL --messages FILE\n"
                 "MODEL --chat",
@@ -149,9 +198,10 @@ static const struct cli_program program = {
                 "verify-run GLM-5.1 --text eval.jsonl --save-reference GLM-5.1.reference.st\n"
                 "verify-run GLM-5.1-W4A16 --reference GLM-5.1.reference.st --json\n"
                 "verify-run GLM-5.1 --keep-map keep_map.json --against GLM-5.1 --text eval.jsonl\n"
-                "verify-run GLM-5.1-NVFP4 --chat --draft 3 --kv-cache fp8",
-    .common =
-        CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM | CLI_HAS_FORCE,
+                "verify-run GLM-5.1-NVFP4 --chat --draft 3 --kv-cache fp8\n"
+                "mpirun -n 8 verify-run GLM-5.1 --text eval.jsonl --tp 8",
+    .common = CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM |
+              CLI_HAS_FORCE | CLI_HAS_RANKS,
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .min_operands = 1,
@@ -167,7 +217,7 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
         .n_models = (size_t)cli->n_operands,
         .original = o->against,
         .reference = o->reference,
-        .keep_map = o->keep_map,
+        .keep_map = o->keep_maps.n ? o->keep_maps.items[0] : NULL,
         .tokenizer = o->tokenizer,
         .text = {.texts = o->texts.items,
                  .n_texts = o->texts.n,
@@ -184,11 +234,18 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                 .index_pattern = o->index_pattern,
                 .dense = o->dense,
                 .mtp_dense = o->mtp_dense,
-                .latent_eps = o->norm_eps},
+                .latent_eps = o->norm_eps,
+                .ranks = o->tp ? &cli->ranks : NULL},
         .original_as_is = o->as_is,
+        .ranks = &cli->ranks,
         .progress = cli->common.quiet ? NULL : cli_progress,
         .progress_arg = cli,
     };
+    if (o->tp && o->tp != cli->ranks.size)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--tp %" PRId64 ": started as %d; start it by mpirun "
+                         "-n %" PRId64 " (or srun -n %" PRId64 ")",
+                         o->tp, cli->ranks.size, o->tp, o->tp);
     if (isa_parse(&job->run.isa, o->isa))
         return prep_fail(err, PREP_EUSAGE, "--isa %s: want auto, scalar, avx2 or avx512", o->isa);
     if (job->run.isa > cpu_isa())
@@ -196,6 +253,9 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                          isa_name(cpu_isa()));
     if (o->norm_eps < 0)
         return prep_fail(err, PREP_EUSAGE, "--norm-eps %g: want a number above 0", o->norm_eps);
+    if (o->keep_maps.n > 1 && o->random_draws < 0)
+        return prep_fail(err, PREP_EUSAGE,
+                         "several keep-maps: they are compared with --random-draws");
     if (o->set && !o->windows)
         return prep_fail(err, PREP_EUSAGE, "--set names windows of a --windows file");
     return 0;
@@ -230,8 +290,9 @@ static int judge(struct cli *cli, const struct options *o, const struct judge_jo
     int rc = -1;
     if (judge_run(&j, job, report, err) || judge_limits_check(&v, &n, &o->limits, &j, err))
         goto out;
-    if (o->save && (judgement_save(&bytes, &j, program.name, err) ||
-                    io_write_file(&io_posix, o->save, bytes.p, bytes.n, err)))
+    if (o->save && cli->ranks.rank == 0 &&
+        (judgement_save(&bytes, &j, program.name, err) ||
+         io_write_file(&io_posix, o->save, bytes.p, bytes.n, err)))
         goto out;
     if (cli->common.json && judge_facts(report->facts, &j, v, n, err))
         goto out;
@@ -274,12 +335,22 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
     struct judge_job job;
     if (fill(&job, o, cli, err) || check_files(o, cli, err))
         return -1;
+    if (o->smoke) {
+        const struct cli_smoke smoke = {&job, &o->limits, o->max_nats, o->engines};
+        return cli_smoke_run(cli, &smoke, report, err);
+    }
+    if (o->probe.kinds || o->probe.prompts.n)
+        return cli_probe_run(cli, &o->probe, &job, report, err);
+    if (o->random_draws >= 0) {
+        const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws};
+        return cli_cuts_run(cli, &cuts, report, err);
+    }
     if (cli_talk_is_wanted(&o->talk)) {
         if (has_text || o->greedy || o->against || o->html)
             return prep_fail(err, PREP_EUSAGE,
                              "judge a model or talk to it: --prompt, --messages and --chat stand "
                              "alone");
-        return cli_talk(cli, &o->talk, &job, report, err);
+        return o->tp || cli->ranks.rank == 0 ? cli_talk(cli, &o->talk, &job, report, err) : 0;
     }
     /* A limit that fails is reported last: the texts are wanted all the same. */
     struct prep_error verdict = PREP_ERROR_INIT;
@@ -288,9 +359,10 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
         *err = verdict;
         return -1;
     }
-    if (o->greedy && generate(cli, o, &job, report, page, err))
+    /* Ranks that do not share a model leave this to rank 0. */
+    if (o->greedy && (o->tp || cli->ranks.rank == 0) && generate(cli, o, &job, report, page, err))
         return -1;
-    if (page && cli_page_write(cli, page, o->html, o->argc, o->argv, err))
+    if (page && cli->ranks.rank == 0 && cli_page_write(cli, page, o->html, o->argc, o->argv, err))
         return -1;
     if (verdict.code == PREP_OK)
         return 0;
@@ -315,6 +387,13 @@ int main(int argc, char **argv)
     struct options o = {.isa = "auto",
                         .window = DEFAULT_WINDOW,
                         .worst = DEFAULT_WORST,
+                        .random_draws = -1,
+                        .max_nats = NAN,
+                        .probe = {.cases = -1,
+                                  .answer_tokens = -1,
+                                  .loop_prompts = -1,
+                                  .loop_seeds = -1,
+                                  .loop_tokens = -1},
                         .argc = argc,
                         .argv = argv,
                         .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},

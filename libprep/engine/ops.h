@@ -97,7 +97,9 @@ struct ops_route {
     size_t n, n_experts, k, n_group, topk_group;
     int normalise;
     float scale;
-    int forced; /* experts[] is given */
+    int forced;            /* experts[] is given */
+    const uint32_t *among; /* choose from these only, ascending ids, at least k; NULL: from all */
+    size_t n_among;
 };
 
 /* h += sum over r of gates[i, r] slots[i, r], in order of r, then + shared (NULL: none). */
@@ -143,6 +145,9 @@ struct ops {
     int (*add)(void *self, float *y, const float *x, size_t n, size_t cols, size_t *bad,
                struct prep_error *err);
     int (*scale)(void *self, float *y, float a, size_t n, struct prep_error *err); /* y = a y */
+    /* Over the ranks of a split model, in rank order: x = x_0 + x_1 + ..., the same bits on each.
+     */
+    int (*sum)(void *self, float *x, size_t n, struct prep_error *err);
     /* Rows by index: y[i] = x[from[i]] (gather), y[to[i]] = x[i] (scatter); the list is host. */
     int (*gather)(void *self, float *y, const float *x, const uint32_t *from, size_t n, size_t cols,
                   struct prep_error *err);

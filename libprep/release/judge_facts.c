@@ -172,12 +172,23 @@ static void add_model(cJSON *object, const struct judge_model *m)
     cJSON_AddStringToObject(object, "final_norm_sha256", m->identity.final_norm_sha256);
 }
 
+/* Of split models: bytes of each rank's share. */
+static void add_rank_bytes(cJSON *object, const uint64_t *bytes, int n)
+{
+    if (!bytes)
+        return;
+    cJSON *list = cJSON_AddArrayToObject(object, "rank_bytes");
+    for (int i = 0; i < n; i++) /* up to 2^53 a number of JSON */
+        cJSON_AddItemToArray(list, cJSON_CreateNumber((double)bytes[i]));
+}
+
 static void add_result(cJSON *list, const struct judgement *j, const struct judge_result *r)
 {
     const int judged = j->has_original || j->has_reference;
     cJSON *o = cJSON_CreateObject();
     cJSON_AddItemToArray(list, o);
     add_model(o, &r->model);
+    add_rank_bytes(o, r->rank_bytes, j->n_ranks);
     add_series(o, "free", &r->free, judged);
     if (r->spread.n_positions)
         add_spread(o, &r->spread);
@@ -213,6 +224,7 @@ static void add_original(cJSON *object, const struct judgement *j)
     if (j->has_original) {
         o = cJSON_AddObjectToObject(object, "original");
         add_model(o, &j->original);
+        add_rank_bytes(o, j->original_rank_bytes, j->n_ranks);
     } else if (j->has_reference) {
         o = cJSON_AddObjectToObject(object, "reference");
         cJSON_AddStringToObject(o, "path", j->reference_path);
@@ -259,6 +271,8 @@ int judge_facts(cJSON *object, const struct judgement *j, const struct judge_ver
                 size_t n_verdicts, struct prep_error *err)
 {
     add_text(object, j);
+    if (j->n_ranks)
+        cJSON_AddNumberToObject(object, "tp", j->n_ranks);
     cJSON_AddStringToObject(object, "settings", j->settings);
     add_original(object, j);
     cJSON *models = cJSON_AddArrayToObject(object, "models");

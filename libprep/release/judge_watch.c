@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "libprep/base/parallel.h"
-#include "libprep/release/judge_parts.h"
+#include "libprep/release/judge_ranks.h"
 
 /* ---- layers ---- */
 
@@ -27,6 +27,8 @@ static void count_load(struct judge_load *to, const struct judge_model *m,
 int judge_before_layer(void *arg, const struct schedule_at *at, struct prep_error *err)
 {
     struct judge_watch *w = arg;
+    if (judge_is_dealt(w->job) && ranks_raised(w->job->ranks))
+        return prep_fail(err, PREP_ESTOPPED, "another rank has failed");
     if (!w->j->has_original || at->layer >= w->n_layers)
         return 0;
     judge_sites_reset(&w->sites);

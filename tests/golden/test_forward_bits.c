@@ -296,10 +296,10 @@ static void run_lanes(struct heard *h, struct test_model *a, struct test_model *
     struct prep_error err = PREP_ERROR_INIT;
     struct sequence s[N_TEXTS];
     uint32_t *tokens = texts(N_TEXTS);
-    const struct lane lanes[N_LANES] = {{a->runtime, -1, -1, NULL},
-                                        {b->runtime, -1, -1, NULL},
-                                        {b->runtime, 0, -1, NULL},
-                                        {b->runtime, 0, 0, NULL}};
+    const struct lane lanes[N_LANES] = {{a->runtime, -1, -1, NULL, NULL},
+                                        {b->runtime, -1, -1, NULL, NULL},
+                                        {b->runtime, 0, -1, NULL, NULL},
+                                        {b->runtime, 0, 0, NULL, NULL}};
     struct schedule schedule = *how;
     heard_new(h);
     for (size_t i = 0; i < N_TEXTS; i++)

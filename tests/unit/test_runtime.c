@@ -424,9 +424,10 @@ static void lanes_that_do_not_fit_together_are_refused(void **state)
     struct test_model m;
     (void)state;
     test_model_open(&m, nano(), &options);
-    const struct lane bad[][2] = {{{m.runtime, -1, -1, NULL}, {m.runtime, 1, -1, NULL}},
-                                  {{m.runtime, 0, -1, NULL}, {m.runtime, -1, -1, NULL}},
-                                  {{m.runtime, -1, -1, NULL}, {m.runtime, -1, 5, NULL}}};
+    const struct lane bad[][2] = {
+        {{m.runtime, -1, -1, NULL, NULL}, {m.runtime, 1, -1, NULL, NULL}},
+        {{m.runtime, 0, -1, NULL, NULL}, {m.runtime, -1, -1, NULL, NULL}},
+        {{m.runtime, -1, -1, NULL, NULL}, {m.runtime, -1, 5, NULL, NULL}}};
     const struct sequence s = {.tokens = WORDS, .n = TOKENS};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct prep_error err = PREP_ERROR_INIT;
