@@ -149,6 +149,9 @@ $B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o \
                        $B/tests/support/memory_io.o $B/libprep.a
 	$(call link)
 
+$B/tests/tools/check_page: $B/tests/tools/check_page.o $B/libsupport.a $B/libprep.a
+	$(call link)
+
 $B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
 	$(call link)
 
@@ -275,6 +278,7 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_ggml.sh
 	@$(V_ENV) sh tests/bench/bench_matmul.sh
 	@$(V_ENV) sh tests/bench/bench_prefill.sh
+	@$(V_ENV) sh tests/bench/bench_tp.sh
 	@$(V_ENV) sh tests/bench/bench_end_to_end.sh
 
 .PHONY: quality

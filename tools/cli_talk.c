@@ -14,6 +14,7 @@ struct speaking {
     const volatile sig_atomic_t *stop;
     struct report *report;
     struct talk *talk;
+    struct ranks *ranks; /* over which the model is split: they hear what rank 0 reads; or NULL */
 };
 
 int cli_talk_is_wanted(const struct cli_talk_options *o)
@@ -155,6 +156,31 @@ static int turn(const struct speaking *s, const char *line, size_t n, cJSON *tur
     return rc ? -1 : 0;
 }
 
+/* Length of the next line, on every rank that holds a share of the model; -1 at the end. */
+static int next_line(const struct speaking *s, char **line, size_t *cap, ssize_t *n,
+                     struct prep_error *err)
+{
+    int64_t length = -1;
+    if (!s->ranks || s->ranks->rank == 0)
+        length = getline(line, cap, stdin);
+    if (s->ranks) {
+        if (ranks_agree(s->ranks, 0, err) ||
+            ranks_broadcast(s->ranks, &length, sizeof length, 0, err))
+            return -1;
+        int rc = 0;
+        if (length >= 0 && s->ranks->rank > 0) {
+            free(*line);
+            *line = malloc((size_t)length + 1);
+            rc = *line ? 0 : prep_fail(err, PREP_ENOMEM, "no memory for a line");
+        }
+        if (ranks_agree(s->ranks, rc, err) ||
+            (length > 0 && ranks_broadcast(s->ranks, *line, (size_t)length, 0, err)))
+            return -1;
+    }
+    *n = (ssize_t)length;
+    return 0;
+}
+
 /* A line is a turn; an empty one is none. */
 static int converse(const struct speaking *s, struct prep_error *err)
 {
@@ -166,7 +192,8 @@ static int converse(const struct speaking *s, struct prep_error *err)
     while (!rc && !*s->stop) {
         if (asks)
             fputs("> ", s->cli->host.err);
-        ssize_t n = getline(&line, &cap, stdin);
+        ssize_t n = -1;
+        rc = next_line(s, &line, &cap, &n, err);
         if (n < 0)
             break;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
@@ -181,7 +208,7 @@ static int converse(const struct speaking *s, struct prep_error *err)
 int cli_talk(struct cli *cli, const struct cli_talk_options *o, const struct judge_job *job,
              struct report *report, struct prep_error *err)
 {
-    struct speaking s = {.cli = cli, .o = o, .report = report};
+    struct speaking s = {.cli = cli, .o = o, .report = report, .ranks = job->run.ranks};
     struct talk_job t;
     if (make_job(&t, &s, job, err))
         return -1;

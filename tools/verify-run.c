@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
+#include "libprep/release/page_judge.h"
 #include "tools/cli_cuts.h"
 #include "tools/cli_judge.h"
+#include "tools/cli_page.h"
 #include "tools/cli_probe.h"
 #include "tools/cli_smoke.h"
 #include "tools/cli_talk.h"
@@ -12,12 +15,14 @@ enum { DEFAULT_WINDOW = 512, DEFAULT_NEW_TOKENS = 64, DEFAULT_WORST = 10 };
 
 struct options {
     const char *against, *reference, *save, *windows, *set, *tokens, *tokenizer;
-    const char *index_pattern, *isa, *greedy, *engines;
+    const char *index_pattern, *isa, *greedy, *engines, *html;
     struct cli_list texts, keep_maps;
-    int64_t window, max_windows, worst, random_draws;
+    int64_t window, max_windows, worst, random_draws, tp;
     int dense, mtp_dense, mtp, as_is, no_linears, brief, smoke;
     double norm_eps, max_nats;
     struct judge_limits limits;
+    int argc; /* of the whole command, for the page */
+    char **argv;
     struct cli_talk_options talk;
     struct cli_probe_options probe;
 };
@@ -105,6 +110,8 @@ static const struct cli_option table[] = {
     {"draft", 0, CLI_INT, "N",
      "tokens that the MTP layer guesses ahead, up to 8; the text stays the same", AT(talk.draft), 0,
      GENERATE_MOST_DRAFTS},
+    {"html", 0, CLI_TEXT, "FILE", "write all that was measured as a page for people, too", AT(html),
+     0, 0},
     {"max-kl", 0, CLI_REAL, "X", "limit: mean KL in nats", AT(limits.max_kl), 0, 0},
     {"max-forced-kl", 0, CLI_REAL, "X", "limit: mean KL with the original's choices",
      AT(limits.max_forced_kl), 0, 0},
@@ -119,6 +126,8 @@ static const struct cli_option table[] = {
     {"max-nmse", 0, CLI_REAL, "X", "limit: error of the worst linear", AT(limits.max_nmse), 0, 0},
     {"max-block-error", 0, CLI_REAL, "X", "limit: error of the worst layer",
      AT(limits.max_block_error), 0, 0},
+    {"tp", 0, CLI_INT, "N", "split each model over N ranks, as serving engines do; by mpirun -n N",
+     AT(tp), 1, 4096},
     {"smoke", 0, CLI_FLAG, NULL,
      "open, check, lint, run and generate a little, with one line of JSON at the end", AT(smoke), 0,
      0},
@@ -182,14 +191,17 @@ static const struct cli_program program = {
         "With --prompt, --messages or --chat the MODEL is talked to: its text is printed as it "
         "comes, and is the same for the same seed on every machine, with and without --draft.\n\n"
         "Figures are the same on every machine, whatever -j, --mem and --isa say. A limit that "
-        "does not hold makes the exit code 1.",
-    .examples = "verify-run GLM-5.1-NVFP4 --against GLM-5.1 --text eval.jsonl --max-kl 0.02\n"
+        "does not hold makes the exit code 1. --html FILE writes one page with tables and plots of "
+        "everything, which needs nothing but a browser.",
+    .examples = "verify-run GLM-5.1-NVFP4 --against GLM-5.1 --text eval.jsonl --max-kl 0.02 --html "
+                "report.html\n"
                 "verify-run GLM-5.1 --text eval.jsonl --save-reference GLM-5.1.reference.st\n"
                 "verify-run GLM-5.1-W4A16 --reference GLM-5.1.reference.st --json\n"
                 "verify-run GLM-5.1 --keep-map keep_map.json --against GLM-5.1 --text eval.jsonl\n"
-                "verify-run GLM-5.1-NVFP4 --chat --draft 3 --kv-cache fp8",
-    .common =
-        CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM | CLI_HAS_FORCE,
+                "verify-run GLM-5.1-NVFP4 --chat --draft 3 --kv-cache fp8\n"
+                "mpirun -n 8 verify-run GLM-5.1 --text eval.jsonl --tp 8",
+    .common = CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM |
+              CLI_HAS_FORCE | CLI_HAS_RANKS,
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .min_operands = 1,
@@ -222,11 +234,18 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                 .index_pattern = o->index_pattern,
                 .dense = o->dense,
                 .mtp_dense = o->mtp_dense,
-                .latent_eps = o->norm_eps},
+                .latent_eps = o->norm_eps,
+                .ranks = o->tp ? &cli->ranks : NULL},
         .original_as_is = o->as_is,
+        .ranks = &cli->ranks,
         .progress = cli->common.quiet ? NULL : cli_progress,
         .progress_arg = cli,
     };
+    if (o->tp && o->tp != cli->ranks.size)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--tp %" PRId64 ": started as %d; start it by mpirun "
+                         "-n %" PRId64 " (or srun -n %" PRId64 ")",
+                         o->tp, cli->ranks.size, o->tp, o->tp);
     if (isa_parse(&job->run.isa, o->isa))
         return prep_fail(err, PREP_EUSAGE, "--isa %s: want auto, scalar, avx2 or avx512", o->isa);
     if (job->run.isa > cpu_isa())
@@ -242,16 +261,11 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
     return 0;
 }
 
-static int check_save(const struct options *o, const struct cli *cli, struct prep_error *err)
+static int check_files(const struct options *o, const struct cli *cli, struct prep_error *err)
 {
-    struct io_stat st;
-    if (!o->save || io_posix.stat(io_posix.self, o->save, &st) < 0)
-        return 0;
-    if (st.kind != IO_REGULAR)
-        return prep_fail(err, PREP_ECREATE, "%s: is in the way, and is no file", o->save);
-    if (!cli->common.force)
-        return prep_fail(err, PREP_ECREATE, "%s: is there already; --force replaces it", o->save);
-    return 0;
+    if (o->save && o->html && strcmp(o->save, o->html) == 0)
+        return prep_fail(err, PREP_EUSAGE, "%s: is both the page and the reference", o->save);
+    return cli_page_check(cli, o->save, err) || cli_page_check(cli, o->html, err) ? -1 : 0;
 }
 
 static int check_verdicts(const struct judge_verdict *v, size_t n, struct prep_error *err)
@@ -265,8 +279,9 @@ static int check_verdicts(const struct judge_verdict *v, size_t n, struct prep_e
                      broken == 1 ? "does" : "do");
 }
 
+/* page: NULL when none is wanted. */
 static int judge(struct cli *cli, const struct options *o, const struct judge_job *job,
-                 struct report *report, struct prep_error *err)
+                 struct report *report, struct page *page, struct prep_error *err)
 {
     struct judgement j;
     struct judge_verdict *v = NULL;
@@ -275,8 +290,9 @@ static int judge(struct cli *cli, const struct options *o, const struct judge_jo
     int rc = -1;
     if (judge_run(&j, job, report, err) || judge_limits_check(&v, &n, &o->limits, &j, err))
         goto out;
-    if (o->save && (judgement_save(&bytes, &j, program.name, err) ||
-                    io_write_file(&io_posix, o->save, bytes.p, bytes.n, err)))
+    if (o->save && cli->ranks.rank == 0 &&
+        (judgement_save(&bytes, &j, program.name, err) ||
+         io_write_file(&io_posix, o->save, bytes.p, bytes.n, err)))
         goto out;
     if (cli->common.json && judge_facts(report->facts, &j, v, n, err))
         goto out;
@@ -288,6 +304,8 @@ static int judge(struct cli *cli, const struct options *o, const struct judge_jo
                         (size_t)o->worst);
         cli_judge_verdicts(cli->host.out, &j, v, n);
     }
+    if (page)
+        page_judgement(page, &j, v, n);
     rc = check_verdicts(v, n, err);
 out:
     judgement_free(&j);
@@ -295,25 +313,27 @@ out:
 }
 
 static int generate(struct cli *cli, const struct options *o, const struct judge_job *job,
-                    struct report *report, struct prep_error *err)
+                    struct report *report, struct page *page, struct prep_error *err)
 {
     struct judge_text_made *made;
     size_t n;
     const int64_t n_new = o->talk.new_tokens ? o->talk.new_tokens : DEFAULT_NEW_TOKENS;
     if (judge_generate(&made, &n, job, o->greedy, (size_t)n_new, &cli->arena, err))
         return -1;
+    if (page)
+        page_texts(page, o->greedy, made, n);
     if (cli->common.json)
         return judge_generate_facts(report->facts, made, n, err);
     cli_judge_texts(cli->host.out, made, n);
     return 0;
 }
 
-static int run(struct cli *cli, const void *options, struct report *report, struct prep_error *err)
+static int work(struct cli *cli, const struct options *o, struct report *report, struct page *page,
+                struct prep_error *err)
 {
-    const struct options *o = options;
     const int has_text = o->texts.n || o->windows || o->tokens || o->reference;
     struct judge_job job;
-    if (fill(&job, o, cli, err) || check_save(o, cli, err))
+    if (fill(&job, o, cli, err) || check_files(o, cli, err))
         return -1;
     if (o->smoke) {
         const struct cli_smoke smoke = {&job, &o->limits, o->max_nats, o->engines};
@@ -326,25 +346,40 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
         return cli_cuts_run(cli, &cuts, report, err);
     }
     if (cli_talk_is_wanted(&o->talk)) {
-        if (has_text || o->greedy || o->against)
+        if (has_text || o->greedy || o->against || o->html)
             return prep_fail(err, PREP_EUSAGE,
                              "judge a model or talk to it: --prompt, --messages and --chat stand "
                              "alone");
-        return cli_talk(cli, &o->talk, &job, report, err);
+        return o->tp || cli->ranks.rank == 0 ? cli_talk(cli, &o->talk, &job, report, err) : 0;
     }
     /* A limit that fails is reported last: the texts are wanted all the same. */
     struct prep_error verdict = PREP_ERROR_INIT;
-    if ((has_text || !o->greedy) && judge(cli, o, &job, report, &verdict) &&
+    if ((has_text || !o->greedy) && judge(cli, o, &job, report, page, &verdict) &&
         verdict.code != PREP_EVERIFY) {
         *err = verdict;
         return -1;
     }
-    if (o->greedy && generate(cli, o, &job, report, err))
+    /* Ranks that do not share a model leave this to rank 0. */
+    if (o->greedy && (o->tp || cli->ranks.rank == 0) && generate(cli, o, &job, report, page, err))
+        return -1;
+    if (page && cli->ranks.rank == 0 && cli_page_write(cli, page, o->html, o->argc, o->argv, err))
         return -1;
     if (verdict.code == PREP_OK)
         return 0;
     *err = verdict;
     return -1;
+}
+
+static int run(struct cli *cli, const void *options, struct report *report, struct prep_error *err)
+{
+    const struct options *o = options;
+    struct page page;
+    if (!o->html)
+        return work(cli, o, report, NULL, err);
+    page_init(&page);
+    const int rc = work(cli, o, report, &page, err);
+    page_free(&page);
+    return rc;
 }
 
 int main(int argc, char **argv)
@@ -359,6 +394,8 @@ int main(int argc, char **argv)
                                   .loop_prompts = -1,
                                   .loop_seeds = -1,
                                   .loop_tokens = -1},
+                        .argc = argc,
+                        .argv = argv,
                         .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
                         .talk = CLI_TALK_DEFAULTS};
     return cli_main(&program, &o, run, argc, argv);

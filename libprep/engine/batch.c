@@ -49,7 +49,7 @@ static int has_indexer(const struct runtime *r)
 
 /* Elements per token of each array. */
 struct widths {
-    uint64_t hidden, half, keys, index_keys, experts, selected;
+    uint64_t hidden, partial, half, keys, index_keys, experts, selected;
 };
 
 static struct widths widths_of(const struct runtime *r, size_t longest)
@@ -57,6 +57,7 @@ static struct widths widths_of(const struct runtime *r, size_t longest)
     const struct config *c = r->config;
     return (struct widths){
         .hidden = (uint64_t)c->hidden_size,
+        .partial = runtime_is_split(r) ? (uint64_t)c->hidden_size : 0,
         .half = (uint64_t)c->qk_rope_head_dim / 2,
         .keys = (uint64_t)(c->kv_lora_rank + c->qk_rope_head_dim),
         .index_keys = has_indexer(r) ? (uint64_t)c->index_head_dim : 0,
@@ -69,7 +70,20 @@ uint64_t runtime_batch_bytes(const struct runtime *r, size_t tokens, size_t long
 {
     const struct widths w = widths_of(r, longest);
     return 4 * tokens *
-           (w.hidden + 2 * w.half + w.keys + w.index_keys + 2 * w.experts + w.selected);
+           (w.hidden + w.partial + 2 * w.half + w.keys + w.index_keys + 2 * w.experts + w.selected);
+}
+
+/* Zeros. */
+static int alloc_partial(struct batch *b, uint64_t n, uint64_t wide, struct prep_error *err)
+{
+    const struct ops *ops = &b->runtime->ops;
+    float *row = calloc(wide, sizeof *row);
+    int rc = row ? ops->alloc(ops->self, &b->partial, n * wide, err)
+                 : prep_fail(err, PREP_ENOMEM, "no memory for a row");
+    for (uint64_t i = 0; i < n && !rc; i++)
+        rc = ops->put(ops->self, b->partial + i * wide, row, wide, err);
+    free(row);
+    return rc;
 }
 
 static int alloc_arrays(struct batch *b, struct prep_error *err)
@@ -83,6 +97,7 @@ static int alloc_arrays(struct batch *b, struct prep_error *err)
     if (!b->experts || !b->gates || (w.selected && !b->selected))
         return prep_fail(err, PREP_ENOMEM, "no memory for a batch of %zu tokens", b->n_tokens);
     return ops->alloc(ops->self, &b->hidden, n * w.hidden, err) ||
+                   (w.partial && alloc_partial(b, n, w.partial, err)) ||
                    ops->alloc(ops->self, &b->cos, n * w.half, err) ||
                    ops->alloc(ops->self, &b->sin, n * w.half, err) ||
                    ops->alloc(ops->self, &b->keys, n * w.keys, err) ||
@@ -172,6 +187,7 @@ void batch_free(struct batch *b)
         return;
     const struct ops *ops = &b->runtime->ops;
     ops->free(ops->self, b->hidden);
+    ops->free(ops->self, b->partial);
     ops->free(ops->self, b->cos);
     ops->free(ops->self, b->sin);
     ops->free(ops->self, b->keys);

@@ -48,7 +48,7 @@ static void set_up(struct attention *t, int layer)
     t->hidden = (size_t)c->hidden_size;
     t->rank = (size_t)c->kv_lora_rank;
     t->rope = (size_t)c->qk_rope_head_dim;
-    t->heads = (size_t)c->num_attention_heads;
+    t->heads = t->r->widths.heads;
     t->qk = (size_t)c->qk_nope_head_dim + t->rope;
     t->value = (size_t)c->v_head_dim;
     t->index_heads = (size_t)c->index_n_heads;
@@ -314,6 +314,12 @@ static int add_output(const struct attention *t)
     const size_t cols = t->heads * t->value;
     float *h = t->b->hidden + t->chunk->first * t->hidden;
     size_t bad = OPS_ALL_FINITE;
+    if (runtime_is_split(t->r))
+        return show(t, PART_O, t->o, cols, cols) ||
+                       apply(t, PART_O, t->b->partial + t->chunk->first * t->hidden, t->hidden,
+                             t->o, cols)
+                   ? -1
+                   : 0;
     return show(t, PART_O, t->o, cols, cols) || apply(t, PART_O, t->a, t->hidden, t->o, cols) ||
                    t->r->ops.add(t->r->ops.self, h, t->a, t->chunk->n, t->hidden, &bad, t->err) ||
                    runtime_check(&t->at, "attention, added to the hidden state,", bad, t->err)

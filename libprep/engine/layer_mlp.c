@@ -69,9 +69,8 @@ static int post_norm(struct runtime *r, int layer, const struct batch *b, const 
 int runtime_mlp(struct runtime *r, int layer, struct batch *b, const struct chunk *chunk,
                 const struct taps *taps, struct prep_error *err)
 {
-    const struct config *c = r->config;
     const uint32_t *ids = r->layers[layer].part;
-    const size_t hidden = (size_t)c->hidden_size, width = (size_t)c->intermediate_size;
+    const size_t hidden = (size_t)r->config->hidden_size, width = r->widths.dense;
     const size_t most = chunk->n < RUNTIME_PIECE ? chunk->n : RUNTIME_PIECE;
     float *x = r->scratch, *g = x + chunk->n * hidden, *u = g + most * width, *y = u + most * width;
     const struct mlp m = {r,
@@ -94,6 +93,11 @@ int runtime_mlp(struct runtime *r, int layer, struct batch *b, const struct chun
         const size_t n = chunk->n - i < most ? chunk->n - i : most;
         const struct place at = {b, layer, chunk->first + i, NULL};
         size_t bad = OPS_ALL_FINITE;
+        if (runtime_is_split(r)) {
+            if (run_mlp(&m, b->partial + at.first * hidden, x + i * hidden, n, &at, err))
+                return -1;
+            continue;
+        }
         if (run_mlp(&m, y, x + i * hidden, n, &at, err) ||
             r->ops.add(r->ops.self, b->hidden + at.first * hidden, y, n, hidden, &bad, err) ||
             runtime_check(&at, "MLP, added to the hidden state,", bad, err))
@@ -344,8 +348,9 @@ static int run_experts(const struct moe *m)
 
 static int combine(const struct moe *m)
 {
+    float *h = runtime_is_split(m->r) ? m->b->partial : m->b->hidden;
     const struct ops_combine p = {
-        .h = m->b->hidden + m->chunk->first * m->hidden,
+        .h = h + m->chunk->first * m->hidden,
         .slots = m->slots,
         .gates = m->b->gates + m->chunk->first * m->k,
         .shared = m->shared_width ? m->shared : NULL,
@@ -372,8 +377,8 @@ int runtime_moe(struct runtime *r, int layer, struct batch *b, const struct chun
                     .chunk = chunk,
                     .taps = taps,
                     .hidden = (size_t)c->hidden_size,
-                    .width = (size_t)c->moe_intermediate_size,
-                    .shared_width = (size_t)(c->moe_intermediate_size * c->n_shared_experts),
+                    .width = r->widths.expert,
+                    .shared_width = r->widths.shared,
                     .k = (size_t)c->num_experts_per_tok,
                     .err = err};
     moe_lay_out(&m);

@@ -145,6 +145,9 @@ struct ops {
     int (*add)(void *self, float *y, const float *x, size_t n, size_t cols, size_t *bad,
                struct prep_error *err);
     int (*scale)(void *self, float *y, float a, size_t n, struct prep_error *err); /* y = a y */
+    /* Over the ranks of a split model, in rank order: x = x_0 + x_1 + ..., the same bits on each.
+     */
+    int (*sum)(void *self, float *x, size_t n, struct prep_error *err);
     /* Rows by index: y[i] = x[from[i]] (gather), y[to[i]] = x[i] (scatter); the list is host. */
     int (*gather)(void *self, float *y, const float *x, const uint32_t *from, size_t n, size_t cols,
                   struct prep_error *err);

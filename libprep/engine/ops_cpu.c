@@ -59,7 +59,8 @@ static uint64_t worker_bytes(const struct cpu *c, size_t longest)
 static uint64_t work_bytes(const void *self, size_t longest)
 {
     const struct cpu *c = self;
-    return worker_bytes(c, longest) * (uint64_t)c->n_threads;
+    const int n = c->n_threads > c->shape.n_counted ? c->n_threads : c->shape.n_counted;
+    return worker_bytes(c, longest) * (uint64_t)n;
 }
 
 static int reserve(void *self, size_t longest, struct prep_error *err)
@@ -216,6 +217,13 @@ static int add(void *self, float *y, const float *x, size_t n, size_t cols, size
     return cpu_run(self, pieces(n, ROWS), add_task, &p, bad, err);
 }
 
+/* Host memory is what ranks exchange. */
+static int sum(void *self, float *x, size_t n, struct prep_error *err)
+{
+    const struct cpu *c = self;
+    return c->shape.ranks ? ranks_sum_f32(c->shape.ranks, x, n, err) : 0;
+}
+
 static int scale_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
                       struct prep_error *err)
 {
@@ -354,6 +362,7 @@ int ops_cpu_open(struct ops *ops, const struct ops_cpu_shape *shape, int n_threa
         .silu_mul = silu_mul,
         .add = add,
         .scale = scale,
+        .sum = sum,
         .gather = gather,
         .scatter = scatter,
         .store_keys = store_keys,

@@ -199,6 +199,11 @@ static int feed(struct run *run, size_t lane, size_t n_tokens)
     return 0;
 }
 
+static int is_mine(const struct run *run, size_t unit)
+{
+    return run->s->n_parts < 2 || unit % run->s->n_parts == run->s->part;
+}
+
 static void tell(struct run *run, size_t tokens)
 {
     run->done += tokens;
@@ -206,7 +211,7 @@ static void tell(struct run *run, size_t tokens)
         return;
     struct progress p = {.phase = "forward", .done_bytes = run->done};
     for (size_t i = 0; i < run->s->n_sequences; i++)
-        p.total_bytes += run->s->sequences[i].n;
+        p.total_bytes += is_mine(run, i / run->unit_sequences) ? run->s->sequences[i].n : 0;
     p.total_bytes *= (uint64_t)run->n_layers;
     run->s->progress(run->s->progress_arg, &p);
 }
@@ -272,7 +277,11 @@ static void free_tiles(struct run *run)
 
 static int make_tiles(struct run *run, size_t n_rows)
 {
-    run->tile = tile_rows(run, n_rows);
+    /* Of a split model each rank has its own room, and all make the same rows. */
+    uint64_t tile = tile_rows(run, n_rows);
+    if (runtime_least(run->groups[0].r, &tile, run->err))
+        return -1;
+    run->tile = (size_t)tile;
     for (size_t k = 0; k < run->n_groups; k++) {
         struct group *g = &run->groups[k];
         const size_t rows = g->n_heard * run->tile;
@@ -392,6 +401,8 @@ static int chunk_major(struct run *run)
     int rc = 0;
     for (size_t i = 0; i < run->n_units && !rc; i++) {
         const struct unit u = unit_at(run, i);
+        if (!is_mine(run, i))
+            continue;
         rc = make_batches(run, &u, 0) || embed(run);
         for (int layer = 0; layer < run->n_layers && !rc; layer++)
             rc = run_layer(run, &u, layer);

@@ -83,6 +83,8 @@ struct schedule {
     size_t n_lanes;
     int n_layers; /* main layers to run, 0: all; without logits when fewer */
     int with_mtp; /* then also the first MTP layer, for the lanes that are not fed */
+    /* Chunk-major: only units part, part + n_parts, part + 2 n_parts, ... are run. 0 parts: all. */
+    size_t part, n_parts;
     int layer_major;
     const struct io *io; /* for the spill file */
     const char *spill;   /* its path, or NULL: hidden states wait in memory */

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "libprep/release/judge_parts.h"
+#include "libprep/release/judge_ranks.h"
 
 enum { LEAST_WINDOW = 2, LEAST_WINDOW_MTP = 3 };
 
@@ -127,12 +127,15 @@ static uint64_t own_bytes(const struct judgement *j, const struct judge_job *job
     const uint64_t window = j->text.window;
     const uint64_t n_series = 2 + 3 * j->n_results;
     uint64_t bytes = n_series * judge_series_memory(j->text.n_windows, window), most = 0;
+    for (size_t i = 0; i < j->n_results; i++)
+        bytes += judge_load_memory(j->results[i].model.config);
     if (job->save)
         bytes += reference_memory(j->text.n_windows, window,
                                   (uint64_t)j->results[0].model.config->vocab_size);
     if (!j->has_original)
         return bytes;
     const struct config *c = j->original.config;
+    bytes += judge_load_memory(c);
     bytes += 3 * tokens_of(j, sequences) * (uint64_t)c->hidden_size * sizeof(float);
     bytes += judge_sites_memory(c, (size_t)tokens_of(j, sequences));
     for (size_t i = 0; i < j->n_results; i++) {
@@ -195,6 +198,8 @@ int judge_start(struct judge_watch *w, struct report *report, struct prep_error 
             return -1;
     while (job->run.mem && units > 1 && floor_of(j, job, units) > job->run.mem)
         units--;
+    if (judge_ranks_compare(j, job, err) || judge_ranks_unit(&units, j, job, err))
+        return -1;
     w->unit_sequences = (size_t)units;
     if (!job->run.mem)
         return 0;

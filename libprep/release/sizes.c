@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "libprep/model/shard.h"
+
 /* The sparse path keeps index keys beside its cache; the recipes with the others run densely. */
 static uint64_t cache_per_token(const struct size_table *t, enum kv_layout layout)
 {
@@ -17,7 +19,7 @@ static void fill_row(const struct size_table *t, struct size_row *row, const str
     for (int k = 0; k < KV_LAYOUT_COUNT; k++) {
         const uint64_t weights = row->size.rank_bytes,
                        cache = cache_per_token(t, (enum kv_layout)k);
-        const int fits = k != KV_LAYOUT_INDEX && weights > 0 && t->rank_memory > weights;
+        const int fits = k != KV_LAYOUT_INDEX && t->rank_memory > weights;
         row->tokens[k] = fits ? (t->rank_memory - weights) / cache : 0;
     }
 }
@@ -67,7 +69,7 @@ int sizes_build(struct size_table *t, struct config *c, const struct size_reques
                 struct prep_error *err)
 {
     *t = (struct size_table){0};
-    if (count_check_tp(c, request->tp, err))
+    if (shard_check(c, request->tp, err))
         return prep_note(err, "%s", c->name);
     arena_init(&t->arena, 0);
     t->layers = c->num_hidden_layers;
@@ -106,10 +108,8 @@ static cJSON *format_fact(const struct size_table *t, const struct size_row *row
     report_u64(o, "bytes", row->size.bytes);
     report_u64(o, "tensors", row->size.tensors);
     report_u64(o, "quantized_tensors", row->size.quantized);
-    if (row->size.rank_bytes > 0)
-        report_u64(o, "rank_bytes", row->size.rank_bytes);
-    else
-        cJSON_AddNullToObject(o, "rank_bytes");
+    report_u64(o, "rank_bytes", row->size.rank_bytes);
+    cJSON_AddBoolToObject(o, "rank_cuts_blocks", row->size.rank_cut);
     if (t->rank_memory == 0)
         return o;
     cJSON *tokens = cJSON_AddObjectToObject(o, "tokens_that_fit");
