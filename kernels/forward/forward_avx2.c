@@ -341,19 +341,26 @@ void forward_index_scores_avx2(float *y, const float *g, const float *dots, size
     }
 }
 
-/* An exponent of all ones is an infinity or NaN. */
+/* An infinity or NaN, shifted so that its sign is gone, is larger than any other number. */
 int forward_all_finite_avx2(const float *x, size_t n)
 {
-    const __m256i exponent = _mm256_set1_epi32(0x7F800000);
-    for (size_t i = 0; i < n; i += 4 * LANES) {
-        __m256i bad = _mm256_setzero_si256();
-        for (size_t k = i; k < n && k < i + 4 * LANES; k += LANES) {
-            const __m256 v = k + LANES <= n ? _mm256_loadu_ps(x + k) : load_first(x + k, n - k);
-            const __m256i e = _mm256_and_si256(_mm256_castps_si256(v), exponent);
-            bad = _mm256_or_si256(bad, _mm256_cmpeq_epi32(e, exponent));
+    __m256i most[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                       _mm256_setzero_si256()};
+    size_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+#pragma GCC unroll 4
+        for (size_t v = 0; v < 4; v++) {
+            const __m256i b = _mm256_castps_si256(_mm256_loadu_ps(x + i + v * LANES));
+            most[v] = _mm256_max_epu32(most[v], _mm256_slli_epi32(b, 1));
         }
-        if (!_mm256_testz_si256(bad, bad))
-            return 0;
+    for (size_t k; i < n; i += k) {
+        k = least(n - i, LANES);
+        const __m256i b = _mm256_castps_si256(load_first(x + i, k));
+        most[0] = _mm256_max_epu32(most[0], _mm256_slli_epi32(b, 1));
     }
-    return 1;
+    const __m256i all =
+        _mm256_max_epu32(_mm256_max_epu32(most[0], most[1]), _mm256_max_epu32(most[2], most[3]));
+    const __m256i infinite = _mm256_set1_epi32((int)0xFF000000u);
+    const __m256i bad = _mm256_cmpeq_epi32(_mm256_max_epu32(all, infinite), all);
+    return _mm256_testz_si256(bad, bad);
 }

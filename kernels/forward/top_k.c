@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <math.h>
 #include <string.h>
 
 #include "kernels/forward/forward.h"
@@ -31,6 +32,30 @@ static int32_t kth_largest(const struct top_k_passes *p, const float *x, size_t 
     memset(count[0], 0, sizeof count[0]);
     p->lower(count[0], x, n, (struct top_k_digit){value, TOP_K_MIDDLE, 0});
     return value * (1 << TOP_K_MIDDLE) + find_bin(count[0], k);
+}
+
+/*
+ * The same by halving: at least k are >= least, fewer are >= above. Keys of numbers only, so there
+ * must be k of them; 0 when there are not. Stops early when exactly k are >= least.
+ */
+static int bisect(struct top_k_take *t, const struct top_k_passes *p, const float *x, size_t n)
+{
+    const size_t k = t->left;
+    int64_t least = top_k_key(-INFINITY), above = (int64_t)top_k_key(INFINITY) + 1;
+    size_t n_least = p->at_least(x, n, -INFINITY), n_above = 0;
+    if (n_least < k)
+        return 0;
+    while (n_least > k && above - least > 1) {
+        const int64_t middle = least + (above - least) / 2;
+        const size_t count = p->at_least(x, n, top_k_value((int32_t)middle));
+        if (count >= k)
+            least = middle, n_least = count;
+        else
+            above = middle, n_above = count;
+    }
+    t->least = (int32_t)least;
+    t->equals = n_least > k ? k - n_above : k;
+    return 1;
 }
 
 /* The k largest so far, largest first; an equal one comes after those of lower index. */
@@ -72,7 +97,8 @@ size_t top_k_by(const struct top_k_passes *p, uint32_t *index, const float *x, s
         return k;
     }
     struct top_k_take t = {.index = index, .left = k, .equals = k};
-    t.least = kth_largest(p, x, n, &t.equals);
+    if (n > TOP_K_BINS || !p->at_least || !bisect(&t, p, x, n))
+        t.least = kth_largest(p, x, n, &t.equals);
     p->take(&t, x, 0, n);
     return k;
 }
@@ -106,7 +132,7 @@ void top_k_take_scalar(struct top_k_take *t, const float *x, size_t first, size_
 
 size_t forward_top_k(uint32_t *index, const float *x, size_t n, size_t k)
 {
-    static const struct top_k_passes PASSES = {top_k_upper_scalar, top_k_lower_scalar,
-                                               top_k_take_scalar};
+    static const struct top_k_passes PASSES = {
+        .upper = top_k_upper_scalar, .lower = top_k_lower_scalar, .take = top_k_take_scalar};
     return top_k_by(&PASSES, index, x, n, k);
 }

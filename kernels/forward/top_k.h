@@ -4,7 +4,8 @@
  *
  * Private to the family. A key is a signed number that orders as the floats do: 0 for -0 and +0,
  * the lowest for NaN. Three histograms, of its upper 11, middle 11 and lower 10 bits, find the
- * k-th largest key; the last pass takes what is above it, and the first of its equals.
+ * k-th largest key; the last pass takes what is above it, and the first of its equals. Rows shorter
+ * than a histogram are counted against a bound instead, which is halved until k elements are left.
  */
 #ifndef KERNELS_FORWARD_TOP_K_H
 #define KERNELS_FORWARD_TOP_K_H
@@ -27,6 +28,12 @@ static inline int32_t top_k_key(float x)
     return x == x ? s ^ (s >> 31 & INT32_MAX) : INT32_MIN;
 }
 
+/* The number of that key; key is one of a number, an infinity included. */
+static inline float top_k_value(int32_t key)
+{
+    return f32_from_bits((uint32_t)(key ^ (key >> 31 & INT32_MAX)));
+}
+
 /* Keys that are `value` from bit `from` on; their bits from `to` up to that are counted. */
 struct top_k_digit {
     int32_t value;
@@ -46,6 +53,8 @@ struct top_k_passes {
      * equal neighbours do not wait for one another. */
     void (*upper)(uint32_t (*count)[TOP_K_BINS], const float *x, size_t n);
     void (*lower)(uint32_t *count, const float *x, size_t n, struct top_k_digit digit);
+    /* How many are at least that; NaN is not. NULL: histograms for every row. */
+    size_t (*at_least)(const float *x, size_t n, float bound);
     /* The elements first..n; goes on where the last call stopped. */
     void (*take)(struct top_k_take *t, const float *x, size_t first, size_t n);
 };

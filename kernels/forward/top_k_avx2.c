@@ -57,6 +57,27 @@ static void lower(uint32_t *count, const float *x, size_t n, struct top_k_digit 
     top_k_lower_scalar(count, x + i, n - i, digit);
 }
 
+static size_t at_least(const float *x, size_t n, float bound)
+{
+    const __m256 least = _mm256_set1_ps(bound);
+    __m256i s[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES)
+        for (size_t v = 0; v < 2; v++) {
+            const __m256 there =
+                _mm256_cmp_ps(_mm256_loadu_ps(x + i + v * LANES), least, _CMP_GE_OQ);
+            s[v] = _mm256_sub_epi32(s[v], _mm256_castps_si256(there));
+        }
+    uint32_t lane[LANES];
+    _mm256_storeu_si256((__m256i *)(void *)lane, _mm256_add_epi32(s[0], s[1]));
+    size_t count = 0;
+    for (size_t l = 0; l < LANES; l++)
+        count += lane[l];
+    for (; i < n; i++)
+        count += x[i] >= bound;
+    return count;
+}
+
 static void take(struct top_k_take *t, const float *x, size_t first, size_t n)
 {
     const __m256i least = _mm256_set1_epi32(t->least);
@@ -75,6 +96,6 @@ static void take(struct top_k_take *t, const float *x, size_t first, size_t n)
 
 size_t forward_top_k_avx2(uint32_t *index, const float *x, size_t n, size_t k)
 {
-    static const struct top_k_passes PASSES = {upper, lower, take};
+    static const struct top_k_passes PASSES = {upper, lower, at_least, take};
     return top_k_by(&PASSES, index, x, n, k);
 }

@@ -51,6 +51,19 @@ static void lower(uint32_t *count, const float *x, size_t n, struct top_k_digit 
     top_k_lower_scalar(count, x + i, n - i, digit);
 }
 
+static size_t at_least(const float *x, size_t n, float bound)
+{
+    const __m512 least = _mm512_set1_ps(bound);
+    size_t i = 0, count = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const __mmask16 there = _mm512_cmp_ps_mask(_mm512_loadu_ps(x + i), least, _CMP_GE_OQ);
+        count += (size_t)__builtin_popcount(there);
+    }
+    for (; i < n; i++)
+        count += x[i] >= bound;
+    return count;
+}
+
 static void take(struct top_k_take *t, const float *x, size_t first, size_t n)
 {
     const __m512i least = _mm512_set1_epi32(t->least);
@@ -69,6 +82,6 @@ static void take(struct top_k_take *t, const float *x, size_t first, size_t n)
 
 size_t forward_top_k_avx512(uint32_t *index, const float *x, size_t n, size_t k)
 {
-    static const struct top_k_passes PASSES = {upper, lower, take};
+    static const struct top_k_passes PASSES = {upper, lower, at_least, take};
     return top_k_by(&PASSES, index, x, n, k);
 }

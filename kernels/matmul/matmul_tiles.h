@@ -4,10 +4,11 @@
  *
  * A variant provides small pieces with instructions of its own; the loops around them are plain C.
  * C is cut into tiles whose sums stay in registers over one block of k. Each lane of a register
- * is one column, so a lane performs the scalar reference's chain.
+ * is one column, so a lane performs the scalar reference's chain. A tile goes through all blocks of
+ * a chunk of k while its part of C is near.
  *
- *    work:  A  [MATMUL_CHUNK_M, MATMUL_BLOCK_K]    rows of one block of k
- *           B  panels [MATMUL_BLOCK_K, cols] F32   MATMUL_CHUNK_N columns of one block of k
+ *    work:  A  [MATMUL_CHUNK_M, MATMUL_CHUNK_K]    rows of one chunk of k
+ *           B  panels [MATMUL_CHUNK_K, cols] F32   MATMUL_CHUNK_N columns of one chunk of k
  *
  * Shapes     as in matmul.h; cols and rows are those of the variant's largest tile
  * Ownership  everything is borrowed for the call
@@ -22,11 +23,11 @@
 extern "C" {
 #endif
 
-/* The block of A (144 KiB) is read from the second cache once per panel of B, a panel (8 or 16
- * KiB) stays in the first one over the block of A, all panels (512 KiB) in the third. 288 is a
- * multiple of the 6 and 12 rows of the largest tiles. */
-enum { MATMUL_CHUNK_M = 288, MATMUL_CHUNK_N = 1024 };
-enum { MATMUL_WORK_BYTES = 4 * MATMUL_BLOCK_K * (MATMUL_CHUNK_M + MATMUL_CHUNK_N) };
+/* The chunk of A (192 KiB) is read from the second cache once per panel of B, a panel (16 or 32
+ * KiB) stays near over the chunk of A, all panels (1 MiB) in the third. 192 is a multiple of the 6
+ * and 12 rows of the largest tiles. */
+enum { MATMUL_CHUNK_M = 192, MATMUL_CHUNK_N = 1024, MATMUL_CHUNK_K = 2 * MATMUL_BLOCK_K };
+enum { MATMUL_WORK_BYTES = 4 * MATMUL_CHUNK_K * (MATMUL_CHUNK_M + MATMUL_CHUNK_N) };
 
 /* Rows of B that are needed soon. */
 struct matmul_ahead {
@@ -35,15 +36,15 @@ struct matmul_ahead {
     size_t k_bytes;           /* of one k */
 };
 
-/* A tile of C and what is added to it: the sums of one block of k. */
+/* A tile of C and what is added to it: the sums of the blocks of one chunk of k. */
 struct matmul_tile {
-    const float *a; /* [rows], MATMUL_BLOCK_K elements apart */
+    const float *a; /* [rows], MATMUL_CHUNK_K elements apart */
     const void *b;  /* [k], ldb elements apart */
     size_t ldb;
     float *c;
     size_t ldc;
     size_t rows, cols, k;
-    int first; /* C = 0 + sums; else C = C + sums */
+    int first; /* C begins with 0, else with what it holds */
     struct matmul_ahead ahead;
 };
 
@@ -51,10 +52,11 @@ struct matmul_tile {
 enum { MATMUL_PACE = 16 };
 
 struct matmul_variant {
-    size_t rows, cols;                              /* of the largest tile */
-    void (*tile_f32)(const struct matmul_tile *t);  /* b is F32, all of `cols` readable */
-    void (*tile_bf16)(const struct matmul_tile *t); /* b is BF16, all of `cols` readable */
-    /* The panel of columns j to j + cols of B, rows k0 to k0 + BLOCK_K; what lies beyond n or k is
+    size_t rows, cols;                               /* of the largest tile */
+    void (*tile_panel)(const struct matmul_tile *t); /* b is a panel */
+    void (*tile_f32)(const struct matmul_tile *t);   /* b is F32, all of `cols` readable */
+    void (*tile_bf16)(const struct matmul_tile *t);  /* b is BF16, all of `cols` readable */
+    /* The panel of columns j to j + cols of B, rows k0 to k0 + CHUNK_K; what lies beyond n or k is
      * not read, columns beyond n are any numbers. */
     void (*pack_nt)(float *panel, const struct matmul *p, size_t j, size_t k0);
     void (*pack_nn)(float *panel, const struct matmul *p, size_t j, size_t k0);

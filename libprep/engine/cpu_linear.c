@@ -16,17 +16,18 @@ static int plain_type(const struct linear *l, enum matmul_type *type)
     return l->form == LINEAR_PLAIN && (dtype == DTYPE_F32 || dtype == DTYPE_BF16);
 }
 
-/* Rows [first, first + n) of what is held, as a product's B: in place, or decoded to w->floats. */
+/* Rows [first, first + n) of what is used, as a product's B: in place, or decoded to w->floats. */
 static int weight_rows(struct cpu *c, struct cpu_worker *w, const struct weight *m, uint64_t first,
                        uint64_t n, struct matmul *p, struct prep_error *err)
 {
     const struct linear *l = m->linear;
+    first += m->lead_row;
     p->ldb = l->in;
     if (plain_type(l, &p->b_type)) {
-        p->b = m->parts[0].p + first * l->in * (p->b_type == MATMUL_F32 ? 4 : 2);
+        p->b = m->parts[0].p + (first * l->in + m->lead_col) * (p->b_type == MATMUL_F32 ? 4 : 2);
         return 0;
     }
-    p->b = w->floats;
+    p->b = w->floats + m->lead_col;
     p->b_type = MATMUL_F32;
     if (l->form == LINEAR_PLAIN) {
         c->codec.convert->f16_to_f32(w->floats, m->parts[0].p + first * l->in * 2, n * l->in);
@@ -53,7 +54,7 @@ static int linear_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
     struct matmul m = {
         .m = p->n - i < g->block ? p->n - i : g->block,
         .n = out - j < g->tile ? out - j : g->tile,
-        .k = p->w->linear->in,
+        .k = (size_t)p->w->cols,
         .a = p->x + i * p->ldx,
         .lda = p->ldx,
         .c = p->y + i * p->ldy + j,
@@ -78,7 +79,10 @@ int cpu_linear(void *self, const struct ops_linear *p, size_t *bad, struct prep_
         g.block = p->n;
         g.tile = CPU_DECODE_ROWS;
     }
-    const size_t n_blocks = (p->n + g.block - 1) / g.block, wish = 2 * (size_t)c->n_threads;
+    if (plain && p->n * p->w->count * p->w->linear->in <= CPU_ALONE)
+        g.tile = (size_t)p->w->count;
+    const size_t n_blocks = (p->n + g.block - 1) / g.block;
+    const size_t wish = g.tile == p->w->count ? 1 : 2 * (size_t)c->n_threads;
     while (plain && g.tile > CPU_TILE_LEAST && n_blocks * (p->w->count / g.tile) < wish)
         g.tile /= 2;
     g.n_tiles = (size_t)(p->w->count + g.tile - 1) / g.tile;

@@ -43,6 +43,14 @@ PREP_MUST_CHECK int judge_open(struct judgement *j, const struct judge_job *job,
 PREP_MUST_CHECK int judge_start(struct judge_watch *w, struct report *report,
                                 struct prep_error *err);
 
+/* How models run, in words: "attention sparse, indexers FFFFF, norm_eps 1e-06". */
+void judge_settings(char text[JUDGE_SETTINGS], const struct judge_model *m,
+                    const struct runtime_options *run);
+/* What a model's runtime gets at least for lanes of so many tokens each, of sequences this long: it
+ * takes up to an eighth of it for rows of logits. */
+uint64_t judge_need(const struct judge_model *m, size_t n_tokens, size_t n_lanes, size_t window,
+                    int with_mtp);
+
 /* The schedule's visitor; arg is the struct judge_watch. */
 int judge_before_layer(void *arg, const struct schedule_at *at, struct prep_error *err);
 int judge_after_layer(void *arg, const struct schedule_at *at, struct prep_error *err);
