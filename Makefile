@@ -276,6 +276,7 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_tokenizer.sh
 	@$(V_ENV) sh tests/bench/bench_peers.sh
 	@$(V_ENV) sh tests/bench/bench_ggml.sh
+	@$(V_ENV) sh tests/bench/bench_gguf_tool.sh
 	@$(V_ENV) sh tests/bench/bench_matmul.sh
 	@$(V_ENV) sh tests/bench/bench_prefill.sh
 	@$(V_ENV) sh tests/bench/bench_decode.sh
