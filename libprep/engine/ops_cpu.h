@@ -22,6 +22,7 @@ extern "C" {
 struct ops_cpu_shape {
     size_t widest; /* inputs of the widest linear */
     size_t heads, nope, rope, value, rank, index_heads, index_dim, top_k, n_experts;
+    int round_inputs; /* some linears have an input scale */
 };
 
 PREP_MUST_CHECK int ops_cpu_open(struct ops *ops, const struct ops_cpu_shape *shape, int n_threads,

@@ -291,6 +291,14 @@ static int finish(struct judgement *j, struct prep_error *err)
     return compare_pairs(j, err);
 }
 
+/* Behind the settings that both sides of a reference share. */
+static const char *inputs_name(enum inputs_scope inputs)
+{
+    return inputs == INPUTS_NVFP4           ? ", inputs NVFP4"
+           : inputs == INPUTS_NVFP4_EXPERTS ? ", inputs of experts NVFP4"
+                                            : "";
+}
+
 static void describe(struct judgement *j, const struct judge_job *job)
 {
     const struct config *c = j->results[0].model.config;
@@ -301,12 +309,14 @@ static void describe(struct judgement *j, const struct judge_job *job)
         pattern[n] = runtime_is_full(r, n) ? 'F' : 'S';
     pattern[n] = 0;
     if (job->run.dense)
-        snprintf(j->settings, sizeof j->settings, "attention dense, norm_eps %g",
-                 job->run.latent_eps > 0 ? job->run.latent_eps : 1e-6);
+        snprintf(j->settings, sizeof j->settings, "attention dense, norm_eps %g%s",
+                 job->run.latent_eps > 0 ? job->run.latent_eps : 1e-6,
+                 inputs_name(job->run.inputs));
     else
-        snprintf(j->settings, sizeof j->settings, "attention sparse, indexers %s%s, norm_eps %g",
+        snprintf(j->settings, sizeof j->settings, "attention sparse, indexers %s%s, norm_eps %g%s",
                  pattern, n < c->num_hidden_layers ? "..." : "",
-                 job->run.latent_eps > 0 ? job->run.latent_eps : 1e-6);
+                 job->run.latent_eps > 0 ? job->run.latent_eps : 1e-6,
+                 inputs_name(job->run.inputs));
 }
 
 static void add_stats(struct judgement *j, const struct judge_model *m)
@@ -336,7 +346,7 @@ int judge_run(struct judgement *j, const struct judge_job *job, struct report *r
     *j = (struct judgement){0};
     arena_init(&j->arena, 0);
     if (judge_open(j, job, report, err) || start_measuring(j, job, err) ||
-        judge_start(&w, report, err))
+        judge_start(&w, report, err) || judge_round_inputs(&w, err))
         return -1;
     describe(j, job);
     warn_settings(j, report);

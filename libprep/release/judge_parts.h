@@ -43,6 +43,9 @@ PREP_MUST_CHECK int judge_open(struct judgement *j, const struct judge_job *job,
 PREP_MUST_CHECK int judge_start(struct judge_watch *w, struct report *report,
                                 struct prep_error *err);
 
+/* Inputs of 4 bits, for the models that run with them; after judge_start(). */
+PREP_MUST_CHECK int judge_round_inputs(struct judge_watch *w, struct prep_error *err);
+
 /* The schedule's visitor; arg is the struct judge_watch. */
 int judge_before_layer(void *arg, const struct schedule_at *at, struct prep_error *err);
 int judge_after_layer(void *arg, const struct schedule_at *at, struct prep_error *err);
