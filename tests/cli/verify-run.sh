@@ -273,10 +273,10 @@ expect_exit 0
 expect_stdout_like '^2 windows of 96 tokens; .* norm_eps 1e-06, inputs NVFP4$'
 expect_stdout_like '^  nano .* 0\.00000 +0\.00000 '
 grep '^  w4a4' "$T/.out" >"$T/stored"
-cd_run verify-run nano w4a4 --against nano $W -n 2 --activations nvfp4 --brief -j 3 --isa scalar --mem 100M
+cd_run verify-run nano w4a4 --against nano $W -n 2 --activations nvfp4 --brief -j 3 --mem 100M
 expect_exit 0
-grep '^  w4a4' "$T/.out" >"$T/scalar"
-expect_same "$T/stored" "$T/scalar"
+grep '^  w4a4' "$T/.out" >"$T/other"
+expect_same "$T/stored" "$T/other"
 cd_run verify-run nano --against nano $W -n 2 --activations nvfp4-experts --calibration few.json \
     --calibration-set few --brief
 expect_exit 0
