@@ -44,7 +44,8 @@ MPI_LIBS   = $(eval MPI_LIBS := $(if $(MPI_BY),$(call mpi_ask,link,libs)))$(MPI_
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wvla -Wundef -Wformat=2 $(if $(WERROR),-Werror)
-OPT  ?= -O2 -g
+# A sanitizer costs three times the compiling; less optimising gives most of that back.
+OPT  ?= $(if $(SAN),-O1 -g1,-O2 -g)
 # Fused multiply-adds change quantized bytes: off everywhere (docs/numerics.md).
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -DPREP_VERSION='"$(VERSION)"' -I. $(OPT) -fopenmp \
         -ffp-contract=off -fno-omit-frame-pointer $(WARN) $(PKG_CFLAGS) \
@@ -105,6 +106,9 @@ $B/%.o: %.c
 	$(call say,CC    $<)
 	$Q$(CC) $(CFLAGS_ALL) $(ISA_FLAGS) -MMD -MP -c $< -o $@
 
+# Prompts that are carried inside the programs.
+$B/libprep/probe/bundled.o: $(wildcard probes/*.json)
+
 $B/libprep/base/ranks_mpi.o: ISA_FLAGS = $(MPI_CFLAGS)
 
 # The archive is made anew when another transport goes into it: the file changes only then.
@@ -144,6 +148,9 @@ $B/tests/faults/%: $B/tests/faults/%.o $B/tests/support/fault_alloc.o $B/libsupp
 
 $B/tests/fuzz/replay_%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay_main.o \
                        $B/tests/support/memory_io.o $B/libprep.a
+	$(call link)
+
+$B/tests/tools/check_page: $B/tests/tools/check_page.o $B/libsupport.a $B/libprep.a
 	$(call link)
 
 $B/tests/tools/%: $B/tests/tools/%.o $B/libprep.a
@@ -199,9 +206,9 @@ EMULATE_JOBS = $(if $(has_simde),$(call c_jobs,$(EMULATED)),$(no_simde))
 # `make test` emulates only what the machine does not have.
 EMULATE_HERE = $(if $(SAN),,$(if $(filter 0,$(has_avx512)),1))
 
-# Whole texts through the model: minutes under a sanitizer, which test_runtime and test_runtime_faults
-# give the same code in seconds.
-WHOLE_TEXTS := $(patsubst %,$B/tests/golden/test_%,forward_reference forward_bits quality_windows)
+# Whole texts through the model: minutes under a sanitizer, which test_runtime, test_runtime_faults
+# and test_judge_faults give the same code in seconds.
+WHOLE_TEXTS := $(patsubst %,$B/tests/golden/test_%,forward_reference forward_bits quality_windows cuts smoke)
 VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
         $(UNIT) $(KERNELS) $(filter-out $(if $(SAN),$(WHOLE_TEXTS)),$(GOLDEN)) $(FAULTS)) $(if $(EMULATE_HERE),$(EMULATE_JOBS)) \
         $(replay_jobs) $(call sh_jobs,$(CLI) \
@@ -276,6 +283,8 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_ggml.sh
 	@$(V_ENV) sh tests/bench/bench_matmul.sh
 	@$(V_ENV) sh tests/bench/bench_prefill.sh
+	@$(V_ENV) sh tests/bench/bench_decode.sh
+	@$(V_ENV) sh tests/bench/bench_tp.sh
 	@$(V_ENV) sh tests/bench/bench_end_to_end.sh
 
 .PHONY: quality
@@ -283,7 +292,7 @@ quality: data $(TOOLS) $(HELPERS) ## every quantizer on nano and its hard copies
 	@sh tests/quality/quality.sh $B/bin $B/tests/tools $(DATA) build/quality $(MODELS)
 
 FUZZ_SECONDS ?= 60
-FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG)
+FUZZ_FLAGS := SAN=fuzzer-no-link,address,undefined CC=$(CLANG) OPT='-O2 -g'
 FUZZ_B     := build/san-fuzzer-no-link-address-undefined-$(notdir $(CLANG))
 .PHONY: fuzz fuzz-build
 fuzz: ## every fuzz target for FUZZ_SECONDS (60)

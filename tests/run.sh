@@ -25,8 +25,10 @@ one='
     n=${1%% *} rest=${1#* }
     label=${rest%% *} command=${rest#* }
     printf "%s\n" "$label" >"$0/$n.label"
+    began=$(date +%s)
     timeout -k 10 600 sh -c "$command" >"$0/$n.out" 2>&1
     echo $? >"$0/$n.status"
+    echo $(($(date +%s) - began)) >"$0/$n.seconds"
 '
 awk '{ printf "%05d %s%c", NR, $0, 0 }' >"$dir/jobs"
 xargs -0 -r -n 1 -P "${JOBS:-$(nproc)}" sh -c "$one" "$dir" <"$dir/jobs"
@@ -62,7 +64,8 @@ for status in "$dir"/*.status; do
     elif [ "$1" = 0 ]; then
         verdict=skipped
     fi
-    printf '%-8s %-44s %4d passed%s%s\n' "$verdict" "$label" "$1" \
+    printf '%-8s %-44s %4d s %5d passed%s%s\n' "$verdict" "$label" \
+        "$(cat "${status%.status}.seconds")" "$1" \
         "$([ "$2" = 0 ] || echo ", $2 failed")" "$([ "$3" = 0 ] || echo ", $3 skipped")"
     if [ "$verdict" = FAILED ] || [ "${V:-0}" = 1 ]; then
         sed 's/^/    | /' "$out"

@@ -78,6 +78,7 @@ enum {
     CLI_HAS_FORCE = 128,
     CLI_HAS_PART = 256, /* --part and --assemble */
     CLI_HAS_ALL = 511,
+    CLI_HAS_RANKS = 512, /* may be started by mpirun; so may what has parts */
 };
 
 /* Values of the common options. */

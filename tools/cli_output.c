@@ -197,11 +197,19 @@ static int add_error(cJSON *root, const struct prep_error *err)
                : -1;
 }
 
+/* The tool's, unless what it found is of a schema of its own. */
+static const char *schema_of(const struct cli *cli, const struct report *report)
+{
+    const cJSON *own = report ? cJSON_GetObjectItem(report->facts, "schema") : NULL;
+    return cJSON_IsString(own) ? own->valuestring : cli->program->schema;
+}
+
 static int add_facts(cJSON *root, const struct report *report)
 {
     const cJSON *fact = report && report->facts ? report->facts->child : NULL;
     for (; fact; fact = fact->next)
-        if (!cJSON_AddItemReferenceToObject(root, fact->string, (cJSON *)(uintptr_t)fact))
+        if (strcmp(fact->string, "schema") != 0 &&
+            !cJSON_AddItemReferenceToObject(root, fact->string, (cJSON *)(uintptr_t)fact))
             return -1;
     return 0;
 }
@@ -210,7 +218,7 @@ static int print_json(struct cli *cli, const struct report *report, const struct
 {
     cJSON *root = cJSON_CreateObject();
     char *text = NULL;
-    if (root && cJSON_AddStringToObject(root, "schema", cli->program->schema) &&
+    if (root && cJSON_AddStringToObject(root, "schema", schema_of(cli, report)) &&
         !add_warnings(root, report) && !add_facts(root, report) && !add_error(root, err))
         text = cJSON_PrintUnformatted(root);
     if (text) {

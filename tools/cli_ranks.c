@@ -16,7 +16,7 @@ int cli_join_ranks(struct ranks *r, const struct cli_program *program, struct cl
         host->out = host->err = nowhere;
         host->live_width = 0;
     }
-    if (r->size > 1 && !(program->common & CLI_HAS_PART))
+    if (r->size > 1 && !(program->common & (CLI_HAS_PART | CLI_HAS_RANKS)))
         return prep_fail(err, PREP_EUSAGE, "runs as one process; start it without mpirun");
     return 0;
 }

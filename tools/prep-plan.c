@@ -32,7 +32,8 @@ static const struct cli_program program = {
     .synopsis = "CONFIG|FOLDER",
     .description =
         "Reads config.json, nothing else, and prints exact parameter counts, the tensor bytes of "
-        "every format, the share of one tensor-parallel rank, and the cache per token. GB are "
+        "every format, the share of one tensor-parallel rank (the largest), and the cache per "
+        "token. GB are "
         "10^9 bytes, GiB 2^30. Formats: linears is everything but lm_head, the dense MLPs and "
         "indexer.weights_proj; portable is routed and shared experts, q_b_proj and o_proj. MTP "
         "layers stay BF16 except in FP8 and GGUF.",
@@ -76,13 +77,14 @@ static double gibi(uint64_t n)
 static void print_variant(FILE *f, const struct size_table *t, const struct size_variant *v)
 {
     const struct model_counts *m = &v->counts;
+    int n_cut = 0;
     fprintf(f, "%d experts: %.3f B parameters", v->n_experts, giga(v->parameters));
     if (t->mtp_layers > 0)
         fprintf(f, " (%.3f B and %.3f B of MTP)", giga(m->main), giga(m->mtp));
     fprintf(f, ", %.3f B active per token\n", giga(m->active));
     fprintf(f, "  %-32s %18s %10s %10s", "format", "bytes", "GB", "GiB");
     if (t->tp > 1)
-        fprintf(f, " %10s", "GiB/rank");
+        fprintf(f, " %10s%s", "GiB/rank", t->rank_memory > 0 ? " " : "");
     if (t->rank_memory > 0)
         fprintf(f, " %12s %12s", "tokens bf16", "tokens fp8");
     fputc('\n', f);
@@ -90,14 +92,20 @@ static void print_variant(FILE *f, const struct size_table *t, const struct size
         const struct size_row *row = &v->rows[i];
         fprintf(f, "  %-32s %18" PRIu64 " %10.2f %10.2f", row->format->text, row->size.bytes,
                 giga(row->size.bytes), gibi(row->size.bytes));
-        if (t->tp > 1 && row->size.rank_bytes > 0)
-            fprintf(f, " %10.2f", gibi(row->size.rank_bytes));
-        else if (t->tp > 1)
-            fprintf(f, " %10s", "-");
+        if (t->tp > 1)
+            fprintf(f, " %10.2f%s", gibi(row->size.rank_bytes),
+                    row->size.rank_cut   ? "*"
+                    : t->rank_memory > 0 ? " "
+                                         : "");
         if (t->rank_memory > 0)
-            fprintf(f, " %12" PRIu64 " %12" PRIu64, row->tokens[KV_BF16], row->tokens[KV_FP8]);
+            fprintf(f, " %12" PRIu64 " %12" PRIu64, row->tokens[KV_LAYOUT_BF16],
+                    row->tokens[KV_LAYOUT_FP8]);
         fputc('\n', f);
+        n_cut += row->size.rank_cut;
     }
+    if (n_cut)
+        fputs("  * blocks or groups are cut, and held on both sides: engines refuse this split\n",
+              f);
 }
 
 static void print_cache(FILE *f, const struct size_table *t)
@@ -105,7 +113,7 @@ static void print_cache(FILE *f, const struct size_table *t)
     fprintf(f, "cache per rank, %d layers%s, %" PRIu64 " tokens\n", t->layers + t->mtp_layers,
             t->mtp_layers ? " with MTP" : "", t->context);
     fprintf(f, "  %-32s %18s %10s %10s\n", "layout", "bytes per token", "GB", "GiB");
-    for (int k = 0; k < KV_COUNT; k++) {
+    for (int k = 0; k < KV_LAYOUT_COUNT; k++) {
         const uint64_t bytes = t->kv_context[k];
         fprintf(f, "  %-32s %18" PRIu64 " %10.2f %10.2f\n", kv_layout_name((enum kv_layout)k),
                 t->kv_token[k], giga(bytes), gibi(bytes));

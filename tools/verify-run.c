@@ -1,19 +1,31 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
+#include "libprep/release/page_judge.h"
+#include "tools/cli_cuts.h"
 #include "tools/cli_judge.h"
+#include "tools/cli_page.h"
+#include "tools/cli_probe.h"
+#include "tools/cli_smoke.h"
+#include "tools/cli_talk.h"
 
 enum { DEFAULT_WINDOW = 512, DEFAULT_NEW_TOKENS = 64, DEFAULT_WORST = 10 };
 
 struct options {
-    const char *against, *reference, *save, *keep_map, *windows, *set, *tokens, *tokenizer;
-    const char *index_pattern, *isa, *greedy, *activations, *calibration, *calibration_set;
-    struct cli_list texts;
-    int64_t window, max_windows, new_tokens, worst;
-    int dense, mtp_dense, mtp, as_is, no_linears, brief;
-    double norm_eps;
+    const char *against, *reference, *save, *windows, *set, *tokens, *tokenizer;
+    const char *index_pattern, *isa, *greedy, *engines, *html;
+    const char *activations, *calibration, *calibration_set;
+    struct cli_list texts, keep_maps;
+    int64_t window, max_windows, worst, random_draws, tp;
+    int dense, mtp_dense, mtp, as_is, no_linears, brief, smoke;
+    double norm_eps, max_nats;
     struct judge_limits limits;
+    int argc; /* of the whole command, for the page */
+    char **argv;
+    struct cli_talk_options talk;
+    struct cli_probe_options probe;
 };
 
 #define AT(member) offsetof(struct options, member)
@@ -38,7 +50,14 @@ static const struct cli_option table[] = {
      2, 1 << 24},
     {"max-windows", 'n', CLI_INT, "N", "take this many windows, evenly spaced", AT(max_windows), 1,
      INT32_MAX},
-    {"keep-map", 0, CLI_TEXT, "FILE", "see each MODEL pruned by this keep-map", AT(keep_map), 0, 0},
+    {"keep-map", 0, CLI_LIST, "FILE",
+     "see each MODEL pruned by this keep-map; with --random-draws: a cut of the original, "
+     "repeatable",
+     AT(keep_maps), 0, 0},
+    {"random-draws", 0, CLI_INT, "N",
+     "judge cuts by their loss beside N random ones of the same size, seeds 1 to N; 20 are enough "
+     "to claim something",
+     AT(random_draws), 0, CUTS_MOST_DRAWS},
     {"mtp", 0, CLI_FLAG, NULL, "judge the MTP layer, too", AT(mtp), 0, 0},
     {"dense", 0, CLI_FLAG, NULL, "attend to all positions, without an indexer", AT(dense), 0, 0},
     {"mtp-dense", 0, CLI_FLAG, NULL, "the MTP layer attends to all positions", AT(mtp_dense), 0, 0},
@@ -66,8 +85,44 @@ static const struct cli_option table[] = {
     {"worst", 0, CLI_INT, "N", "how many of the worst linears to list; 10 when not given",
      AT(worst), 0, 1 << 20},
     {"greedy", 'g', CLI_TEXT, "PROMPT", "print what each model goes on with", AT(greedy), 0, 0},
-    {"new-tokens", 0, CLI_INT, "N", "most tokens to go on with; 64 when not given", AT(new_tokens),
-     1, 1 << 20},
+    {"prompt", 'p', CLI_TEXT, "TEXT", "go on with a text, printed as it comes", AT(talk.prompt), 0,
+     0},
+    {"prompt-file", 0, CLI_TEXT, "FILE", "go on with the text of a file", AT(talk.prompt_file), 0,
+     0},
+    {"messages", 0, CLI_TEXT, "FILE", "answer messages, JSON as chat servers take it",
+     AT(talk.messages), 0, 0},
+    {"chat", 0, CLI_FLAG, NULL, "answer lines of standard input, one conversation", AT(talk.chat),
+     0, 0},
+    {"chat-template", 0, CLI_TEXT, "FILE", "instead of the model's own", AT(talk.chat_template), 0,
+     0},
+    {"special", 0, CLI_FLAG, NULL, "role markers in message bodies count as such", AT(talk.special),
+     0, 0},
+    {"new-tokens", 0, CLI_INT, "N",
+     "most tokens to go on with; 64 when not given, 1024 for --messages and --chat",
+     AT(talk.new_tokens), 1, 1 << 20},
+    {"stop", 0, CLI_LIST, "TEXT", "end before this text; repeatable", AT(talk.stops), 0, 0},
+    {"preset", 0, CLI_TEXT, "NAME",
+     "sampling: greedy (the default), chat (that of --chat), strict, loops, or model: as "
+     "generation_config.json says",
+     AT(talk.preset), 0, 0},
+    {"temperature", 0, CLI_REAL, "X", "0 to 100; 0 takes the most likely token",
+     AT(talk.temperature), 0, 0},
+    {"top-p", 0, CLI_REAL, "X", "over 0, at most 1; 1 is off", AT(talk.top_p), 0, 0},
+    {"top-k", 0, CLI_INT, "N", "0 is off", AT(talk.top_k), 0, INT32_MAX},
+    {"min-p", 0, CLI_REAL, "X", "0 to 1; 0 is off", AT(talk.min_p), 0, 0},
+    {"repetition-penalty", 0, CLI_REAL, "X", "0.01 to 100; 1 is off", AT(talk.repetition_penalty),
+     0, 0},
+    {"frequency-penalty", 0, CLI_REAL, "X", "-2 to 2; 0 is off", AT(talk.frequency_penalty), 0, 0},
+    {"seed", 0, CLI_INT, "N", "of the draws; 0 when not given", AT(talk.seed), 0, INT64_MAX},
+    {"kv-cache", 0, CLI_TEXT, "FORM",
+     "how keys are kept: f32, bf16 or fp8; bf16 when not given, since greedy texts come out the "
+     "same with it",
+     AT(talk.kv_cache), 0, 0},
+    {"draft", 0, CLI_INT, "N",
+     "tokens that the MTP layer guesses ahead, up to 8; the text stays the same", AT(talk.draft), 0,
+     GENERATE_MOST_DRAFTS},
+    {"html", 0, CLI_TEXT, "FILE", "write all that was measured as a page for people, too", AT(html),
+     0, 0},
     {"max-kl", 0, CLI_REAL, "X", "limit: mean KL in nats", AT(limits.max_kl), 0, 0},
     {"max-forced-kl", 0, CLI_REAL, "X", "limit: mean KL with the original's choices",
      AT(limits.max_forced_kl), 0, 0},
@@ -82,6 +137,40 @@ static const struct cli_option table[] = {
     {"max-nmse", 0, CLI_REAL, "X", "limit: error of the worst linear", AT(limits.max_nmse), 0, 0},
     {"max-block-error", 0, CLI_REAL, "X", "limit: error of the worst layer",
      AT(limits.max_block_error), 0, 0},
+    {"tp", 0, CLI_INT, "N", "split each model over N ranks, as serving engines do; by mpirun -n N",
+     AT(tp), 1, 4096},
+    {"smoke", 0, CLI_FLAG, NULL,
+     "open, check, lint, run and generate a little, with one line of JSON at the end", AT(smoke), 0,
+     0},
+    {"engine", 0, CLI_TEXT, "NAME,...", "with --smoke: lint for these engines; all when not given",
+     AT(engines), 0, 0},
+    {"max-nats", 0, CLI_REAL, "X",
+     "with --smoke: most nats per token; 0.8 log(vocab_size) when not given", AT(max_nats), 0, 0},
+    {"probe", 0, CLI_TEXT, "LIST",
+     "ask the models: any of loops, needle, arithmetic, tools, facts; or all", AT(probe.kinds), 0,
+     0},
+    {"prompt-set", 0, CLI_LIST, "FILE", "ask a set of prompts of your own, too; repeatable",
+     AT(probe.prompts), 0, 0},
+    {"template-arg", 0, CLI_LIST, "KEY=JSON",
+     "with --probe: a variable of the chat template, enable_thinking=false; repeatable",
+     AT(probe.template_args), 0, 0},
+    {"probe-lengths", 0, CLI_TEXT, "N,N,...",
+     "tokens around a needle; 1024,4096,16384 when not given", AT(probe.lengths), 0, 0},
+    {"probe-depths", 0, CLI_TEXT, "X,X,...",
+     "where the needle is, 0 to 1; 0,0.25,0.5,0.75,1 when not given", AT(probe.depths), 0, 0},
+    {"probe-cases", 0, CLI_INT, "N",
+     "needles of each length and depth, sums of each number of digits; 2 and 20 when not given",
+     AT(probe.cases), 1, 1000},
+    {"answer-tokens", 0, CLI_INT, "N",
+     "most tokens of an answer, thinking included; 512 when not given", AT(probe.answer_tokens), 1,
+     1 << 20},
+    {"loop-prompts", 0, CLI_INT, "N", "windows that loops are looked for behind; 64 when not given",
+     AT(probe.loop_prompts), 1, 100000},
+    {"loop-seeds", 0, CLI_INT, "N",
+     "sampled texts behind each, after a greedy one; 3 when not given", AT(probe.loop_seeds), 0,
+     1000},
+    {"loop-tokens", 0, CLI_INT, "N", "tokens of each; 256 when not given", AT(probe.loop_tokens), 1,
+     1 << 20},
     {"isa", 0, CLI_TEXT, "NAME",
      "fastest instructions to use: auto, scalar, avx2, avx512; same figures with each", AT(isa), 0,
      0},
@@ -94,7 +183,13 @@ static const struct cli_program program = {
     .synopsis = "MODEL... --against ORIGINAL --text FILE\n"
                 "MODEL... --reference FILE\n"
                 "MODEL --save-reference FILE --text FILE\n"
-                "MODEL... --text FILE",
+                "ORIGINAL --keep-map FILE... --random-draws N --text FILE\n"
+                "MODEL... --text FILE\n"
+                "MODEL... --probe LIST [--against ORIGINAL]\n"
+                "MODEL --smoke [--against ORIGINAL | --reference FILE]\n"
+                "MODEL --prompt TEXT\n"
+                "MODEL --messages FILE\n"
+                "MODEL --chat",
     .description =
         "Runs each MODEL over a text, in whatever form it is stored, beside the ORIGINAL: both go "
         "through the text layer by layer within --mem. Prints perplexity, KL divergence of the "
@@ -104,14 +199,20 @@ static const struct cli_program program = {
         "A saved reference takes the original's place where that is too large to be at hand; it "
         "gives likelihood, agreement and a lower bound of KL. Without either, the likelihood alone "
         "is printed.\n\n"
+        "With --prompt, --messages or --chat the MODEL is talked to: its text is printed as it "
+        "comes, and is the same for the same seed on every machine, with and without --draft.\n\n"
         "Figures are the same on every machine, whatever -j, --mem and --isa say. A limit that "
-        "does not hold makes the exit code 1.",
-    .examples = "verify-run GLM-5.1-NVFP4 --against GLM-5.1 --text eval.jsonl --max-kl 0.02\n"
+        "does not hold makes the exit code 1. --html FILE writes one page with tables and plots of "
+        "everything, which needs nothing but a browser.",
+    .examples = "verify-run GLM-5.1-NVFP4 --against GLM-5.1 --text eval.jsonl --max-kl 0.02 --html "
+                "report.html\n"
                 "verify-run GLM-5.1 --text eval.jsonl --save-reference GLM-5.1.reference.st\n"
                 "verify-run GLM-5.1-W4A16 --reference GLM-5.1.reference.st --json\n"
-                "verify-run GLM-5.1 --keep-map keep_map.json --against GLM-5.1 --text eval.jsonl",
-    .common =
-        CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM | CLI_HAS_FORCE,
+                "verify-run GLM-5.1 --keep-map keep_map.json --against GLM-5.1 --text eval.jsonl\n"
+                "verify-run GLM-5.1-NVFP4 --chat --draft 3 --kv-cache fp8\n"
+                "mpirun -n 8 verify-run GLM-5.1 --text eval.jsonl --tp 8",
+    .common = CLI_HAS_JSON | CLI_HAS_QUIET | CLI_HAS_VERBOSE | CLI_HAS_JOBS | CLI_HAS_MEM |
+              CLI_HAS_FORCE | CLI_HAS_RANKS,
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .min_operands = 1,
@@ -132,8 +233,11 @@ static int parse_inputs(enum inputs_scope *inputs, const struct options *o, stru
     if (*inputs == INPUTS_NVFP4_EXPERTS && strcmp(o->activations, "nvfp4-experts") != 0)
         return prep_fail(err, PREP_EUSAGE, "--activations %s: want nvfp4 or nvfp4-experts",
                          o->activations);
-    if (o->greedy)
-        return prep_fail(err, PREP_EUSAGE, "--activations is for measuring, not for --greedy");
+    if (o->greedy || o->smoke || o->random_draws >= 0 || o->tp || o->probe.kinds ||
+        o->probe.prompts.n)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--activations is for measuring: not with --greedy, --smoke, --probe, "
+                         "--random-draws or --tp");
     return 0;
 }
 
@@ -146,7 +250,7 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
         .n_models = (size_t)cli->n_operands,
         .original = o->against,
         .reference = o->reference,
-        .keep_map = o->keep_map,
+        .keep_map = o->keep_maps.n ? o->keep_maps.items[0] : NULL,
         .tokenizer = o->tokenizer,
         .text = {.texts = o->texts.items,
                  .n_texts = o->texts.n,
@@ -165,11 +269,18 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                 .index_pattern = o->index_pattern,
                 .dense = o->dense,
                 .mtp_dense = o->mtp_dense,
-                .latent_eps = o->norm_eps},
+                .latent_eps = o->norm_eps,
+                .ranks = o->tp ? &cli->ranks : NULL},
         .original_as_is = o->as_is,
+        .ranks = &cli->ranks,
         .progress = cli->common.quiet ? NULL : cli_progress,
         .progress_arg = cli,
     };
+    if (o->tp && o->tp != cli->ranks.size)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--tp %" PRId64 ": started as %d; start it by mpirun "
+                         "-n %" PRId64 " (or srun -n %" PRId64 ")",
+                         o->tp, cli->ranks.size, o->tp, o->tp);
     if (isa_parse(&job->run.isa, o->isa))
         return prep_fail(err, PREP_EUSAGE, "--isa %s: want auto, scalar, avx2 or avx512", o->isa);
     if (job->run.isa > cpu_isa())
@@ -179,21 +290,19 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
         return prep_fail(err, PREP_EUSAGE, "--norm-eps %g: want a number above 0", o->norm_eps);
     if (parse_inputs(&job->run.inputs, o, err))
         return -1;
+    if (o->keep_maps.n > 1 && o->random_draws < 0)
+        return prep_fail(err, PREP_EUSAGE,
+                         "several keep-maps: they are compared with --random-draws");
     if (o->set && !o->windows)
         return prep_fail(err, PREP_EUSAGE, "--set names windows of a --windows file");
     return 0;
 }
 
-static int check_save(const struct options *o, const struct cli *cli, struct prep_error *err)
+static int check_files(const struct options *o, const struct cli *cli, struct prep_error *err)
 {
-    struct io_stat st;
-    if (!o->save || io_posix.stat(io_posix.self, o->save, &st) < 0)
-        return 0;
-    if (st.kind != IO_REGULAR)
-        return prep_fail(err, PREP_ECREATE, "%s: is in the way, and is no file", o->save);
-    if (!cli->common.force)
-        return prep_fail(err, PREP_ECREATE, "%s: is there already; --force replaces it", o->save);
-    return 0;
+    if (o->save && o->html && strcmp(o->save, o->html) == 0)
+        return prep_fail(err, PREP_EUSAGE, "%s: is both the page and the reference", o->save);
+    return cli_page_check(cli, o->save, err) || cli_page_check(cli, o->html, err) ? -1 : 0;
 }
 
 static int check_verdicts(const struct judge_verdict *v, size_t n, struct prep_error *err)
@@ -207,8 +316,9 @@ static int check_verdicts(const struct judge_verdict *v, size_t n, struct prep_e
                      broken == 1 ? "does" : "do");
 }
 
+/* page: NULL when none is wanted. */
 static int judge(struct cli *cli, const struct options *o, const struct judge_job *job,
-                 struct report *report, struct prep_error *err)
+                 struct report *report, struct page *page, struct prep_error *err)
 {
     struct judgement j;
     struct judge_verdict *v = NULL;
@@ -217,8 +327,9 @@ static int judge(struct cli *cli, const struct options *o, const struct judge_jo
     int rc = -1;
     if (judge_run(&j, job, report, err) || judge_limits_check(&v, &n, &o->limits, &j, err))
         goto out;
-    if (o->save && (judgement_save(&bytes, &j, program.name, err) ||
-                    io_write_file(&io_posix, o->save, bytes.p, bytes.n, err)))
+    if (o->save && cli->ranks.rank == 0 &&
+        (judgement_save(&bytes, &j, program.name, err) ||
+         io_write_file(&io_posix, o->save, bytes.p, bytes.n, err)))
         goto out;
     if (cli->common.json && judge_facts(report->facts, &j, v, n, err))
         goto out;
@@ -230,6 +341,8 @@ static int judge(struct cli *cli, const struct options *o, const struct judge_jo
                         (size_t)o->worst);
         cli_judge_verdicts(cli->host.out, &j, v, n);
     }
+    if (page)
+        page_judgement(page, &j, v, n);
     rc = check_verdicts(v, n, err);
 out:
     judgement_free(&j);
@@ -237,33 +350,56 @@ out:
 }
 
 static int generate(struct cli *cli, const struct options *o, const struct judge_job *job,
-                    struct report *report, struct prep_error *err)
+                    struct report *report, struct page *page, struct prep_error *err)
 {
     struct judge_text_made *made;
     size_t n;
-    if (judge_generate(&made, &n, job, o->greedy, (size_t)o->new_tokens, &cli->arena, err))
+    const int64_t n_new = o->talk.new_tokens ? o->talk.new_tokens : DEFAULT_NEW_TOKENS;
+    if (judge_generate(&made, &n, job, o->greedy, (size_t)n_new, &cli->arena, err))
         return -1;
+    if (page)
+        page_texts(page, o->greedy, made, n);
     if (cli->common.json)
         return judge_generate_facts(report->facts, made, n, err);
     cli_judge_texts(cli->host.out, made, n);
     return 0;
 }
 
-static int run(struct cli *cli, const void *options, struct report *report, struct prep_error *err)
+static int work(struct cli *cli, const struct options *o, struct report *report, struct page *page,
+                struct prep_error *err)
 {
-    const struct options *o = options;
     const int has_text = o->texts.n || o->windows || o->tokens || o->reference;
     struct judge_job job;
-    if (fill(&job, o, cli, err) || check_save(o, cli, err))
+    if (fill(&job, o, cli, err) || check_files(o, cli, err))
         return -1;
+    if (o->smoke) {
+        const struct cli_smoke smoke = {&job, &o->limits, o->max_nats, o->engines};
+        return cli_smoke_run(cli, &smoke, report, err);
+    }
+    if (o->probe.kinds || o->probe.prompts.n)
+        return cli_probe_run(cli, &o->probe, &job, report, err);
+    if (o->random_draws >= 0) {
+        const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws};
+        return cli_cuts_run(cli, &cuts, report, err);
+    }
+    if (cli_talk_is_wanted(&o->talk)) {
+        if (has_text || o->greedy || o->against || o->html)
+            return prep_fail(err, PREP_EUSAGE,
+                             "judge a model or talk to it: --prompt, --messages and --chat stand "
+                             "alone");
+        return o->tp || cli->ranks.rank == 0 ? cli_talk(cli, &o->talk, &job, report, err) : 0;
+    }
     /* A limit that fails is reported last: the texts are wanted all the same. */
     struct prep_error verdict = PREP_ERROR_INIT;
-    if ((has_text || !o->greedy) && judge(cli, o, &job, report, &verdict) &&
+    if ((has_text || !o->greedy) && judge(cli, o, &job, report, page, &verdict) &&
         verdict.code != PREP_EVERIFY) {
         *err = verdict;
         return -1;
     }
-    if (o->greedy && generate(cli, o, &job, report, err))
+    /* Ranks that do not share a model leave this to rank 0. */
+    if (o->greedy && (o->tp || cli->ranks.rank == 0) && generate(cli, o, &job, report, page, err))
+        return -1;
+    if (page && cli->ranks.rank == 0 && cli_page_write(cli, page, o->html, o->argc, o->argv, err))
         return -1;
     if (verdict.code == PREP_OK)
         return 0;
@@ -271,12 +407,33 @@ static int run(struct cli *cli, const void *options, struct report *report, stru
     return -1;
 }
 
+static int run(struct cli *cli, const void *options, struct report *report, struct prep_error *err)
+{
+    const struct options *o = options;
+    struct page page;
+    if (!o->html)
+        return work(cli, o, report, NULL, err);
+    page_init(&page);
+    const int rc = work(cli, o, report, &page, err);
+    page_free(&page);
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.isa = "auto",
                         .window = DEFAULT_WINDOW,
-                        .new_tokens = DEFAULT_NEW_TOKENS,
                         .worst = DEFAULT_WORST,
-                        .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
+                        .random_draws = -1,
+                        .max_nats = NAN,
+                        .probe = {.cases = -1,
+                                  .answer_tokens = -1,
+                                  .loop_prompts = -1,
+                                  .loop_seeds = -1,
+                                  .loop_tokens = -1},
+                        .argc = argc,
+                        .argv = argv,
+                        .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
+                        .talk = CLI_TALK_DEFAULTS};
     return cli_main(&program, &o, run, argc, argv);
 }

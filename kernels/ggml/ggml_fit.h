@@ -33,6 +33,17 @@ static inline int ggml_clamp(int v, int low, int high)
     return v < low ? low : v > high ? high : v;
 }
 
+/* What the searches for x round to a level of their scale and minimum. */
+static inline int ggml_symmetric_level(float s, float x, int nm)
+{
+    return ggml_clamp(ggml_nearest(s * x), -nm, nm - 1);
+}
+
+static inline int ggml_affine_level(float s, float x, float min, int nm)
+{
+    return ggml_clamp(ggml_nearest(s * (x - min)), 0, nm);
+}
+
 /* x is about scale * (level - nm). w NULL: the squares of x. */
 float ggml_fit_symmetric(uint8_t *level, const float *x, int n, int nm, const float *w);
 

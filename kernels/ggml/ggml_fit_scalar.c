@@ -25,16 +25,11 @@ struct sums {
     float a, b;
 };
 
-static int symmetric_level(float s, float x, int nm)
-{
-    return ggml_clamp(ggml_nearest(s * x), -nm, nm - 1);
-}
-
 static struct sums symmetric_sums(const float *x, const float *w, int n, int nm, float s)
 {
     struct sums t = {0, 0};
     for (int i = 0; i < n; i++) {
-        float q = (float)symmetric_level(s, x[i], nm);
+        float q = (float)ggml_symmetric_level(s, x[i], nm);
         t.a += w[i] * x[i] * q;
         t.b += w[i] * q * q;
     }
@@ -68,7 +63,7 @@ float ggml_fit_symmetric(uint8_t *level, const float *x, int n, int nm, const fl
         }
     }
     for (int i = 0; i < n; i++)
-        level[i] = (uint8_t)(symmetric_level(used, x[i], nm) + nm);
+        level[i] = (uint8_t)(ggml_symmetric_level(used, x[i], nm) + nm);
     return scale;
 }
 
@@ -108,7 +103,7 @@ float ggml_fit_refined(uint8_t *level, const float *x)
     }
     for (int i = 0; i < 16; i++) {
         const float w = x[i] * x[i];
-        q[i] = symmetric_level(-4 / m, x[i], 4);
+        q[i] = ggml_symmetric_level(-4 / m, x[i], 4);
         t.a += w * x[i] * (float)q[i];
         t.b += w * (float)q[i] * (float)q[i];
     }
@@ -126,17 +121,12 @@ struct affine {
     const struct ggml_affine_rule *rule;
 };
 
-static int affine_level(float s, float x, float min, int nm)
-{
-    return ggml_clamp(ggml_nearest(s * (x - min)), 0, nm);
-}
-
 /* Weighted error of the levels that (s, min) gives, decoded with ts and tm. */
 static float affine_error(const struct affine *g, float s, float min, float ts, float tm)
 {
     float error = 0;
     for (int i = 0; i < g->n; i++) {
-        const float d = ts * (float)affine_level(s, g->x[i], min, g->rule->nm) + tm - g->x[i];
+        const float d = ts * (float)ggml_affine_level(s, g->x[i], min, g->rule->nm) + tm - g->x[i];
         error += g->w[i] * (g->rule->absolute ? fabsf(d) : d * d);
     }
     return error;
@@ -150,7 +140,7 @@ static int affine_solve(const struct affine *g, float s, float min, const float 
     const float w = weights[0], x = weights[1];
     float p = 0, q = 0, r = 0;
     for (int i = 0; i < g->n; i++) {
-        const float l = (float)affine_level(s, g->x[i], min, g->rule->nm);
+        const float l = (float)ggml_affine_level(s, g->x[i], min, g->rule->nm);
         p += g->w[i] * l;
         q += g->w[i] * l * l;
         r += g->w[i] * l * g->x[i];
@@ -203,7 +193,7 @@ float ggml_fit_affine(float *min_out, uint8_t *level, const float *x, const floa
         }
     }
     for (int i = 0; i < n; i++)
-        level[i] = (uint8_t)affine_level(used, x[i], used_min, rule->nm);
+        level[i] = (uint8_t)ggml_affine_level(used, x[i], used_min, rule->nm);
     *min_out = -min;
     return scale;
 }

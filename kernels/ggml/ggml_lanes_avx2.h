@@ -119,6 +119,12 @@ static inline int lanes_any(struct lane_mask m)
     return _mm256_movemask_ps(_mm256_or_ps(m.a, m.b)) != 0;
 }
 
+/* A bit per lane. */
+static inline uint32_t lanes_bits(struct lane_mask m)
+{
+    return (uint32_t)_mm256_movemask_ps(m.a) | (uint32_t)_mm256_movemask_ps(m.b) << 8;
+}
+
 static inline int lanes_all(struct lane_mask m)
 {
     return _mm256_movemask_ps(_mm256_and_ps(m.a, m.b)) == 0xFF;

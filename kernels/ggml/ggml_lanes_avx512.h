@@ -123,6 +123,12 @@ static inline int lanes_any(struct lane_mask m)
     return (m.a | m.b) != 0;
 }
 
+/* A bit per lane. */
+static inline uint32_t lanes_bits(struct lane_mask m)
+{
+    return (uint32_t)m.a | (uint32_t)m.b << 16;
+}
+
 static inline int lanes_all(struct lane_mask m)
 {
     return (m.a & m.b) == 0xFFFF;

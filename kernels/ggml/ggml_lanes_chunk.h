@@ -10,6 +10,7 @@
 #include "kernels/ggml/ggml_k.h"
 #include "kernels/ggml/ggml_lanes_affine.h"
 #include "kernels/ggml/ggml_lanes_positive.h"
+#include "kernels/ggml/ggml_lanes_symmetric.h"
 #include "kernels/ggml/ggml_layout_q23.h"
 
 #ifdef GGML_LANES
@@ -25,6 +26,9 @@ struct k_chunk {
     size_t n;
     int weighted;
     float scale[16 * GGML_LANES], min[16 * GGML_LANES], weight[16 * GGML_LANES];
+    /* Levels of the search: of used * (x - used_min); symmetric ones of used * x, used_min not 0,
+     * or all of the lowest. */
+    float used[16 * GGML_LANES], used_min[16 * GGML_LANES];
     struct ggml_k_scales stored[GGML_LANES];
 };
 
@@ -34,7 +38,9 @@ struct k_tile {
     float sigma2[GGML_LANES];
 };
 
-static inline void k_tile_fill(struct k_tile *t, const struct k_chunk *c, size_t first, size_t n)
+/* Inlined, because n is a constant then and lanes are placed without dividing. */
+__attribute__((always_inline)) static inline void
+k_tile_fill(struct k_tile *t, const struct k_chunk *c, size_t first, size_t n)
 {
     const size_t n_sub = GGML_SUPER / n;
     const float *x[GGML_LANES], *w[GGML_LANES];
@@ -79,6 +85,28 @@ static inline void k_keep(struct k_chunk *c, const struct affine_found *f, size_
     k_scatter(c->scale, f->scale, first, n_sub);
     k_scatter(c->min, f->min, first, n_sub);
     k_scatter(c->weight, f->weight, first, n_sub);
+    k_scatter(c->used, f->used, first, n_sub);
+    k_scatter(c->used_min, f->used_min, first, n_sub);
+}
+
+static inline void k_keep_symmetric(struct k_chunk *c, const struct symmetric_found *f,
+                                    size_t first)
+{
+    k_scatter(c->scale, f->scale, first, 16);
+    k_scatter(c->used, f->used, first, 16);
+    k_scatter(c->used_min, lanes_select(f->some, lanes_set(1), lanes_set(0)), first, 16);
+}
+
+/* The codes that the search gave n values, sub-block j of block k; low: of the type's levels. */
+static inline void k_found_levels(uint8_t *level, const struct k_chunk *c, size_t k, int j, int n,
+                                  int low, int high)
+{
+    const size_t at = (size_t)j * GGML_LANES + k;
+    const float *x = c->x[k] + (size_t)n * (size_t)j, s = c->used[at], min = c->used_min[at];
+    for (int i = 0; i < n; i++)
+        level[i] = (uint8_t)(low == 0   ? ggml_affine_level(s, x[i], min, high)
+                             : min != 0 ? ggml_symmetric_level(s, x[i], -low) - low
+                                        : 0);
 }
 
 /* Scales and minima up to nm, blocks in lanes. */

@@ -68,8 +68,10 @@ static inline void k_finish(uint8_t *b, const struct k_chunk *c, size_t k, const
     }
     t->factors(d, m, b);
     for (int j = 0; j < t->n_sub; j++) {
-        if (d[j] == 0)
-            ggml_k_search_again(level, t->slot, x, c->weighted ? c->w[k] : NULL, j);
+        if (d[j] == 0 && t->slot == SLOT_Q3_K && !c->weighted)
+            ggml_k_search_again(level, t->slot, x, NULL, j);
+        else if (d[j] == 0)
+            k_found_levels(level + n * j, c, k, j, n, t->low, t->high);
         for (int i = n * j; i < n * (j + 1) && d[j] != 0; i += 16)
             put_levels_16(level + i, x + i, d[j], m[j], t->low, t->high);
     }
@@ -82,7 +84,7 @@ __attribute__((always_inline)) static inline void k_quantize_rows(uint8_t *b, co
                                                                   const struct k_lanes *t)
 {
     const size_t in_row = n_cols / GGML_SUPER, total = n_rows * in_row;
-    const size_t tiles = t->slot == SLOT_Q3_K && !imatrix ? 2 : 1; /* of one call of search */
+    const size_t tiles = t->slot == SLOT_Q3_K && !imatrix ? 16 : 1; /* of one call of search */
     const size_t step = tiles * GGML_LANES / (size_t)t->n_sub;
     struct k_chunk c;
     c.weighted = imatrix != NULL;

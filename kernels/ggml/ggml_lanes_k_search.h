@@ -86,20 +86,54 @@ static inline void q5_k_lanes(struct k_chunk *c, size_t first)
 
 /* Q3_K, Q6_K */
 
+/* Two tiles of listed groups, number 16 k + j for sub-block j of block k; n > 0 of them. */
+static inline void q3_k_refine(struct k_chunk *c, const uint16_t *group, size_t n)
+{
+    float x[2][16 * GGML_LANES], found[2 * GGML_LANES];
+    const float *at[2 * GGML_LANES];
+    struct lanes scale[2];
+    for (size_t i = 0; i < 2 * GGML_LANES; i++) {
+        const size_t g = group[i < n ? i : n - 1];
+        at[i] = c->x[g / 16] + g % 16 * 16;
+    }
+    for (int i = 0; i < 2; i++)
+        tile_fill(x[i], at + i * GGML_LANES, 16);
+    refined_search(scale, x[0], x[1]);
+    for (int i = 0; i < 2; i++)
+        lanes_store(found + i * GGML_LANES, scale[i]);
+    for (size_t i = 0; i < n && i < 2 * GGML_LANES; i++)
+        c->scale[group[i] % 16 * GGML_LANES + group[i] / 16] = found[i];
+}
+
+/* The whole chunk: what the first look leaves open is gathered, so that no lane waits for others.
+ */
+static inline void q3_k_lanes_plain(struct k_chunk *c, size_t first)
+{
+    uint16_t group[16 * GGML_LANES];
+    size_t n = 0;
+    for (; first < c->n; first += GGML_LANES / 16) {
+        struct k_tile t;
+        struct lane_mask open;
+        k_tile_fill(&t, c, first, 16);
+        k_scatter(c->scale, refined_first(&open, t.x), first, 16);
+        for (uint32_t bits = lanes_bits(open); bits; bits &= bits - 1)
+            group[n++] = (uint16_t)(16 * first + (size_t)__builtin_ctz(bits));
+    }
+    for (size_t i = 0; i < n; i += 2 * GGML_LANES)
+        q3_k_refine(c, group + i, n - i);
+}
+
 static inline void q3_k_lanes(struct k_chunk *c, size_t first)
 {
-    struct k_tile t, u;
-    struct lanes scale[2];
-    k_tile_fill(&t, c, first, 16);
+    struct k_tile t;
     if (!c->weighted) {
-        k_tile_fill(&u, c, first + GGML_LANES / 16, 16);
-        refined_search(scale, t.x, u.x);
-        k_scatter(c->scale, scale[0], first, 16);
-        k_scatter(c->scale, scale[1], first + GGML_LANES / 16, 16);
+        q3_k_lanes_plain(c, first);
         return;
     }
+    k_tile_fill(&t, c, first, 16);
     k_scatter(c->weight, k_tile_weigh(&t, 16), first, 16);
-    k_scatter(c->scale, symmetric_search(t.x, t.w, 16, 4, 0).scale, first, 16);
+    const struct symmetric_found f = symmetric_search(t.x, t.w, 16, 4, 0);
+    k_keep_symmetric(c, &f, first);
 }
 
 static inline void q3_k_lanes_round(struct k_chunk *c)
@@ -126,7 +160,8 @@ static inline void q6_k_lanes(struct k_chunk *c, size_t first)
     k_tile_fill(&t, c, first, 16);
     for (int i = 0; i < 16 && !c->weighted; i++)
         tile_put(t.w, i, lanes_mul(tile_at(t.x, i), tile_at(t.x, i)));
-    k_scatter(c->scale, symmetric_search(t.x, t.w, 16, 32, 0).scale, first, 16);
+    const struct symmetric_found f = symmetric_search(t.x, t.w, 16, 32, 0);
+    k_keep_symmetric(c, &f, first);
 }
 
 #ifdef __cplusplus

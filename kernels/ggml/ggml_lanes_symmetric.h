@@ -153,6 +153,27 @@ static inline struct lanes refined_scale(const struct refined *r, struct lane_ma
 }
 
 /*
+ * Scales of the groups of 16 in a tile as the first levels make them, and the groups which a pass
+ * may change: before the first move nothing hangs on what came before it, so all values are looked
+ * at with the same sums. Four groups of five stay as they are.
+ */
+static inline struct lanes refined_first(struct lane_mask *open, const float *x)
+{
+    struct refined r;
+    const struct lanes zero = lanes_set(0);
+    const struct lane_mask some = refined_init(&r, x);
+    *open = lanes_less(zero, zero);
+    for (int i = 0; i < 16; i++) {
+        const struct lanes a = lanes_sub(r.t.a, tile_at(r.a, i));
+        const struct lanes b = lanes_sub(r.t.b, tile_at(r.b, i));
+        const struct lanes q = symmetric_round(lanes_div(lanes_mul(tile_at(x, i), b), a), 4, 1);
+        const struct lane_mask moves = lanes_unequal(q, tile_at(r.q, i));
+        *open = lanes_either(*open, lanes_both(lanes_less(zero, a), moves));
+    }
+    return refined_scale(&r, some);
+}
+
+/*
  * Scales of the groups of 16 in two tiles, whose long chains of dependent steps take turns. A lane
  * which a pass left as it was stays so in the next.
  */

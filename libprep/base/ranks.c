@@ -269,3 +269,51 @@ int ranks_agree(struct ranks *r, int rc, struct prep_error *err)
     free(all);
     return bad ? -1 : 0;
 }
+
+/* ---- what is built from meetings ---- */
+
+int ranks_least(struct ranks *r, uint64_t *x, struct prep_error *err)
+{
+    if (ranks_agree(r, 0, err))
+        return -1;
+    if (r->size <= 1)
+        return 0;
+    uint64_t *all = (uint64_t *)(void *)r->work;
+    if (ranks_all_gather(r, all, x, sizeof *x, err))
+        return -1;
+    for (int i = 0; i < r->size; i++)
+        *x = all[i] < *x ? all[i] : *x;
+    return 0;
+}
+
+int ranks_add_u64(struct ranks *r, uint64_t *x, size_t n, struct prep_error *err)
+{
+    if (ranks_agree(r, 0, err))
+        return -1;
+    uint64_t *all = (uint64_t *)(void *)r->work; /* 2 SLICE floats per rank are SLICE of these */
+    for (size_t at = 0; at < n && r->size > 1; at += SLICE) {
+        const size_t k = n - at < SLICE ? n - at : SLICE;
+        if (ranks_all_gather(r, all, x + at, k * sizeof *x, err))
+            return -1;
+        memcpy(x + at, all, k * sizeof *x);
+        for (size_t from = 1; from < (size_t)r->size; from++)
+            for (size_t i = 0; i < k; i++)
+                x[at + i] += all[from * k + i];
+    }
+    return 0;
+}
+
+int ranks_same(struct ranks *r, const void *bytes, size_t n, const char *text,
+               struct prep_error *err)
+{
+    unsigned char first[RANKS_SAME];
+    if (n > RANKS_SAME)
+        return prep_fail(err, PREP_EBUG, "%zu bytes to compare, at most %d", n, (int)RANKS_SAME);
+    if (ranks_agree(r, 0, err))
+        return -1;
+    memcpy(first, bytes, n);
+    if (ranks_broadcast(r, first, n, 0, err))
+        return -1;
+    const int rc = memcmp(first, bytes, n) ? prep_fail(err, PREP_EDATA, "%s", text) : 0;
+    return ranks_agree(r, rc, err);
+}

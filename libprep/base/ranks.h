@@ -115,6 +115,19 @@ int ranks_raised(struct ranks *r);
  */
 PREP_MUST_CHECK int ranks_agree(struct ranks *r, int rc, struct prep_error *err);
 
+/* These meet first (ranks_agree()), so that a rank that failed on the way here is not waited for.
+ */
+
+/* *x becomes the smallest that any rank has. */
+PREP_MUST_CHECK int ranks_least(struct ranks *r, uint64_t *x, struct prep_error *err);
+/* x[i] becomes the sum over ranks, modulo 2^64. */
+PREP_MUST_CHECK int ranks_add_u64(struct ranks *r, uint64_t *x, size_t n, struct prep_error *err);
+/* PREP_EDATA on every rank, "rank 2: TEXT", when the n bytes (RANKS_SAME at most) of a rank are not
+ * those of rank 0. */
+enum { RANKS_SAME = 64 };
+PREP_MUST_CHECK int ranks_same(struct ranks *r, const void *bytes, size_t n, const char *text,
+                               struct prep_error *err);
+
 /* For transports: fill in *r and find memory. On failure the caller keeps self. */
 PREP_MUST_CHECK int ranks_init(struct ranks *r, const struct ranks_calls *calls, void *self,
                                int rank, int size, struct prep_error *err);

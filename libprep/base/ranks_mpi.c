@@ -5,6 +5,7 @@
  * layer takes microseconds; then it sleeps, for the end of another rank's work may take hours.
  */
 #include <mpi.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -61,8 +62,10 @@ static int finish(const struct ranks *r, MPI_Request *request, int started, cons
         code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         if (done)
             break;
-        if (now_ns() - start < SPIN_NS)
+        if (now_ns() - start < SPIN_NS) {
+            sched_yield(); /* there may be more ranks than processors */
             continue;
+        }
         nanosleep(&pause, NULL);
         if (pause.tv_nsec < LONGEST_SLEEP_NS)
             pause.tv_nsec += pause.tv_nsec / 8;

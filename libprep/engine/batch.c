@@ -7,68 +7,6 @@
 #include "libprep/engine/runtime_parts.h"
 #include "libprep/numeric/elementary.h"
 
-/* Caches */
-
-int kv_cache_new(struct kv_cache **out, struct runtime *r, int layer, int n_layers, size_t capacity,
-                 struct prep_error *err)
-{
-    const struct config *c = r->config;
-    const uint64_t wide = (uint64_t)(c->kv_lora_rank + c->qk_rope_head_dim);
-    if (layer < 0 || n_layers < 1 || layer + n_layers > r->n_layers)
-        return prep_fail(err, PREP_EBUG, "a cache of layers %d + %d of %d", layer, n_layers,
-                         r->n_layers);
-    struct kv_cache *cache = calloc(1, sizeof *cache);
-    float **keys = calloc(2 * (size_t)n_layers, sizeof *keys);
-    int rc = -1;
-    if (!cache || !keys) {
-        free(keys);
-        free(cache);
-        return prep_fail(err, PREP_ENOMEM, "no memory for a cache");
-    }
-    *cache = (struct kv_cache){r, layer, n_layers, capacity, keys, keys + n_layers, 0};
-    uint64_t bytes = 0;
-    for (int i = 0; i < n_layers; i++) {
-        const struct runtime_layer_ids *l = &r->layers[layer + i];
-        bytes += wide + (l->full && !l->dense ? (uint64_t)c->index_head_dim : 0);
-    }
-    bytes *= capacity * sizeof(float);
-    if (runtime_reserve(r, bytes, 0, 0, err))
-        goto out;
-    cache->bytes = bytes;
-    for (int i = 0; i < n_layers; i++) {
-        const struct runtime_layer_ids *l = &r->layers[layer + i];
-        if (r->ops.alloc(r->ops.self, &cache->keys[i], wide * capacity, err))
-            goto out;
-        if (l->full && !l->dense &&
-            r->ops.alloc(r->ops.self, &cache->index_keys[i], (uint64_t)c->index_head_dim * capacity,
-                         err))
-            goto out;
-    }
-    rc = 0;
-out:
-    if (rc)
-        kv_cache_free(cache);
-    else
-        *out = cache;
-    return rc;
-}
-
-void kv_cache_free(struct kv_cache *cache)
-{
-    if (!cache)
-        return;
-    const struct ops *ops = &cache->runtime->ops;
-    for (int i = 0; i < cache->n_layers; i++) {
-        ops->free(ops->self, cache->keys[i]);
-        ops->free(ops->self, cache->index_keys[i]);
-    }
-    runtime_unreserve(cache->runtime, cache->bytes);
-    free(cache->keys);
-    free(cache);
-}
-
-/* Batches */
-
 static int check_sequence(const struct runtime *r, const struct sequence *s, size_t i,
                           struct prep_error *err)
 {
@@ -81,9 +19,9 @@ static int check_sequence(const struct runtime *r, const struct sequence *s, siz
         return prep_fail_tag(err, PREP_EDATA, "POSITION",
                              "sequence %zu has %zu tokens, max_position_embeddings is %d", i, end,
                              c->max_position_embeddings);
-    if (s->cache && end > s->cache->capacity)
+    if (s->cache && end > s->cache->shape.capacity)
         return prep_fail(err, PREP_EBUG, "sequence %zu: %zu tokens for a cache of %zu", i, end,
-                         s->cache->capacity);
+                         s->cache->shape.capacity);
     for (size_t k = 0; k < s->n; k++)
         if (s->tokens[k] >= (uint64_t)c->vocab_size)
             return prep_fail_tag(err, PREP_EDATA, "TOKEN_ID",
@@ -111,7 +49,7 @@ static int has_indexer(const struct runtime *r)
 
 /* Elements per token of each array. */
 struct widths {
-    uint64_t hidden, half, keys, index_keys, experts, selected;
+    uint64_t hidden, partial, half, keys, index_keys, experts, selected;
 };
 
 static struct widths widths_of(const struct runtime *r, size_t longest)
@@ -119,6 +57,7 @@ static struct widths widths_of(const struct runtime *r, size_t longest)
     const struct config *c = r->config;
     return (struct widths){
         .hidden = (uint64_t)c->hidden_size,
+        .partial = runtime_is_split(r) ? (uint64_t)c->hidden_size : 0,
         .half = (uint64_t)c->qk_rope_head_dim / 2,
         .keys = (uint64_t)(c->kv_lora_rank + c->qk_rope_head_dim),
         .index_keys = has_indexer(r) ? (uint64_t)c->index_head_dim : 0,
@@ -131,7 +70,20 @@ uint64_t runtime_batch_bytes(const struct runtime *r, size_t tokens, size_t long
 {
     const struct widths w = widths_of(r, longest);
     return 4 * tokens *
-           (w.hidden + 2 * w.half + w.keys + w.index_keys + 2 * w.experts + w.selected);
+           (w.hidden + w.partial + 2 * w.half + w.keys + w.index_keys + 2 * w.experts + w.selected);
+}
+
+/* Zeros. */
+static int alloc_partial(struct batch *b, uint64_t n, uint64_t wide, struct prep_error *err)
+{
+    const struct ops *ops = &b->runtime->ops;
+    float *row = calloc(wide, sizeof *row);
+    int rc = row ? ops->alloc(ops->self, &b->partial, n * wide, err)
+                 : prep_fail(err, PREP_ENOMEM, "no memory for a row");
+    for (uint64_t i = 0; i < n && !rc; i++)
+        rc = ops->put(ops->self, b->partial + i * wide, row, wide, err);
+    free(row);
+    return rc;
 }
 
 static int alloc_arrays(struct batch *b, struct prep_error *err)
@@ -145,6 +97,7 @@ static int alloc_arrays(struct batch *b, struct prep_error *err)
     if (!b->experts || !b->gates || (w.selected && !b->selected))
         return prep_fail(err, PREP_ENOMEM, "no memory for a batch of %zu tokens", b->n_tokens);
     return ops->alloc(ops->self, &b->hidden, n * w.hidden, err) ||
+                   (w.partial && alloc_partial(b, n, w.partial, err)) ||
                    ops->alloc(ops->self, &b->cos, n * w.half, err) ||
                    ops->alloc(ops->self, &b->sin, n * w.half, err) ||
                    ops->alloc(ops->self, &b->keys, n * w.keys, err) ||
@@ -186,9 +139,10 @@ static int take_sequences(struct batch *b, const struct sequence *sequences, siz
     b->sequences = calloc(n + 1, sizeof *b->sequences);
     b->first = calloc(n + 1, sizeof *b->first);
     b->forcing = calloc(n + 1, sizeof *b->forcing);
+    b->sets = calloc(n + 1, sizeof *b->sets);
     b->runs = calloc(n + 1, sizeof *b->runs);
     b->index_runs = calloc(n + 1, sizeof *b->index_runs);
-    if (!b->sequences || !b->first || !b->forcing || !b->runs || !b->index_runs)
+    if (!b->sequences || !b->first || !b->forcing || !b->sets || !b->runs || !b->index_runs)
         return prep_fail(err, PREP_ENOMEM, "no memory for %zu sequences", n);
     for (size_t i = 0; i < n; i++) {
         if (check_sequence(b->runtime, &sequences[i], i, err))
@@ -233,6 +187,7 @@ void batch_free(struct batch *b)
         return;
     const struct ops *ops = &b->runtime->ops;
     ops->free(ops->self, b->hidden);
+    ops->free(ops->self, b->partial);
     ops->free(ops->self, b->cos);
     ops->free(ops->self, b->sin);
     ops->free(ops->self, b->keys);
@@ -244,6 +199,7 @@ void batch_free(struct batch *b)
     free(b->sequences);
     free(b->first);
     free(b->forcing);
+    free(b->sets);
     free(b->runs);
     free(b->index_runs);
     free(b);
@@ -261,6 +217,49 @@ int batch_force(struct batch *b, size_t sequence, const struct batch *by, size_t
                by->sequences[by_sequence].position != s->position))
         return prep_fail(err, PREP_EBUG, "sequence %zu forced by one of other positions", sequence);
     b->forcing[sequence] = (struct forcing){by, by_sequence};
+    return 0;
+}
+
+/* Can the layer's router choose among these? The rules of a pruned model (prune/select.h). */
+static int check_set(const struct runtime *r, int layer, const struct expert_set *set,
+                     struct prep_error *err)
+{
+    const struct config *c = r->config;
+    const size_t n_experts = (size_t)r->layers[layer].n_experts, k = (size_t)c->num_experts_per_tok;
+    const size_t groups = c->n_group > 1 ? (size_t)c->n_group : 1;
+    for (size_t i = 0; i < set->n; i++)
+        if (set->experts[i] >= n_experts || (i > 0 && set->experts[i] <= set->experts[i - 1]))
+            return prep_fail(err, PREP_EUSAGE,
+                             "layer %d: expert %u of a set, want ascending ids below %zu", layer,
+                             set->experts[i], n_experts);
+    if (set->n < k)
+        return prep_fail(err, PREP_EUSAGE, "layer %d: a set of %zu experts, a token goes to %zu",
+                         layer, set->n, k);
+    if (groups == 1)
+        return 0;
+    if (set->n % groups || set->n / groups < 2 || set->n / groups * (size_t)c->topk_group < k)
+        return prep_fail(err, PREP_EUSAGE,
+                         "layer %d: a set of %zu experts does not fit a router of %zu groups",
+                         layer, set->n, groups);
+    const size_t quota = set->n / groups, size = n_experts / groups;
+    for (size_t i = 0; i < set->n; i++)
+        if (set->experts[i] / size != i / quota)
+            return prep_fail(err, PREP_EUSAGE,
+                             "layer %d: the groups of the router keep unequal numbers of experts",
+                             layer);
+    return 0;
+}
+
+int batch_restrict(struct batch *b, size_t sequence, const struct expert_set *sets,
+                   struct prep_error *err)
+{
+    const struct runtime *r = b->runtime;
+    if (sequence >= b->n_sequences)
+        return prep_fail(err, PREP_EBUG, "sequence %zu of %zu", sequence, b->n_sequences);
+    for (int i = 0; sets && i < r->n_layers; i++)
+        if (sets[i].experts && check_set(r, i, &sets[i], err))
+            return -1;
+    b->sets[sequence] = sets;
     return 0;
 }
 

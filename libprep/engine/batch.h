@@ -13,14 +13,20 @@
  * lockstep, layer by layer, need one layer's choices only. A layer that runs dense has no choice
  * of positions, forced or not.
  *
+ * A sequence may be *restricted*: it is routed as if the model had some experts only. What comes
+ * out are the bits of a model pruned to these (its router rows and biases gathered, its experts
+ * renumbered), so that many keep sets run side by side on one copy of the weights. Forced choices
+ * go before.
+ *
  * Prefill and generation are the same: new tokens at `position` onward, with a cache that holds
  * everything before. A cache may be cut back by starting again at a lower position.
  *
  * Shapes     token index: 0 .. n_tokens-1 through all sequences in order
- * Ownership  tokens, caches and forcing batches are borrowed; batch_free() frees the rest
- * Errors     PREP_EDATA with TOKEN_ID or POSITION; PREP_EUSAGE when mem has no room, with the
+ * Ownership  tokens, caches, forcing batches and expert sets are borrowed; batch_free() frees the
+ * rest Errors     PREP_EDATA with TOKEN_ID or POSITION; PREP_EUSAGE when mem has no room, with the
  *            floor; PREP_EBUG when a sequence misses its cache, or is forced by one of another
- *            length; PREP_EUSAGE when choices do not fit the model (an expert it has not)
+ *            length; PREP_EUSAGE when choices do not fit the model (an expert it has not), or
+ *            when a router cannot choose among so few experts
  * Threads    one at a time
  */
 #ifndef PREP_ENGINE_BATCH_H
@@ -40,6 +46,12 @@ enum { UNIT_SEQUENCES = 64 };
 struct runtime;
 struct batch;
 struct kv_cache;
+
+/* Experts of a layer that a sequence may go to. */
+struct expert_set {
+    const uint32_t *experts; /* [n] ascending; NULL: all */
+    size_t n;
+};
 
 struct sequence {
     const uint32_t *tokens; /* [n], n > 0 */
@@ -61,6 +73,10 @@ size_t batch_first(const struct batch *b, size_t sequence);
  * positions. by may be b itself, and by_sequence then below sequence; NULL: its own again. */
 PREP_MUST_CHECK int batch_force(struct batch *b, size_t sequence, const struct batch *by,
                                 size_t by_sequence, struct prep_error *err);
+/* From now on the sequence is routed among sets[layer] only, a set for every layer of the model,
+ * MTP layers included; NULL: among all experts again. */
+PREP_MUST_CHECK int batch_restrict(struct batch *b, size_t sequence, const struct expert_set *sets,
+                                   struct prep_error *err);
 /* Taps see the tokens below this only; starts as all. */
 void batch_set_tapped(struct batch *b, size_t n_tokens);
 
@@ -76,14 +92,6 @@ const int32_t *batch_experts(const struct batch *b, size_t token);
 const float *batch_gates(const struct batch *b, size_t token);
 /* Positions the token attended to, ascending, *n of them; NULL: all up to its own. */
 const uint32_t *batch_selected(const struct batch *b, size_t token, size_t *n);
-
-/*
- * Keys of n_layers layers from `layer` on (main layers: 0, num_hidden_layers), for up to
- * `capacity` positions of one sequence.
- */
-PREP_MUST_CHECK int kv_cache_new(struct kv_cache **c, struct runtime *r, int layer, int n_layers,
-                                 size_t capacity, struct prep_error *err);
-void kv_cache_free(struct kv_cache *c); /* accepts NULL */
 
 #ifdef __cplusplus
 }

@@ -41,7 +41,8 @@ int cpu_run(struct cpu *c, size_t n_tasks, cpu_task_fn fn, const void *arg, size
         c->workers[i].failed = SIZE_MAX;
         c->workers[i].counts = (struct linear_counts){0};
     }
-    if (prep_parallel_for(n, (int)n, work, &crew, err))
+    /* One worker is this thread; a team of one would cost more than many a task. */
+    if (n == 1 ? work(0, &crew, err) : prep_parallel_for(n, (int)n, work, &crew, err))
         return -1;
     const struct cpu_worker *first = NULL;
     for (size_t i = 0; i < n; i++) {

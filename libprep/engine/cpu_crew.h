@@ -20,14 +20,16 @@ extern "C" {
 #endif
 
 enum {
-    CPU_TILE_MOST = 256,    /* rows of a weight that a task multiplies with: at most ... */
-    CPU_TILE_LEAST = 32,    /* ... and at least, so that every thread has some */
-    CPU_DECODE_ROWS = 32,   /* ... that are decoded at a time */
-    CPU_BLOCK_ROWS = 256,   /* rows of x of a task */
-    CPU_TOKENS = 16,        /* queries of an attention task */
-    CPU_KEYS = 256,         /* keys of a tile of the indexer */
-    CPU_ROUNDED_ROWS = 512, /* rows of x whose rounded values there is room for */
-    CPU_SCORES = 1 << 18,   /* attention scores at a time, unless one row is longer */
+    CPU_TILE_MOST = 256,  /* rows of a weight that a task multiplies with: at most ... */
+    CPU_TILE_LEAST = 32,  /* ... and at least, so that every thread has some */
+    CPU_DECODE_ROWS = 32, /* ... that are decoded at a time */
+    CPU_ALONE = 1 << 17,  /* products of numbers that are not worth waking another thread for */
+    CPU_BLOCK_ROWS = 256, /* rows of x of a task */
+    CPU_TOKENS = 16,      /* queries of an attention task */
+    CPU_KEYS = 256,       /* keys of a tile of the indexer */
+    CPU_WIDENED = MATMUL_BLOCK_K, /* keys of a tile that is widened from FP8, and its rows */
+    CPU_ROUNDED_ROWS = 512,       /* rows of x whose rounded values there is room for */
+    CPU_SCORES = 1 << 18,         /* attention scores at a time, unless one row is longer */
 };
 
 struct cpu_worker {

@@ -17,17 +17,18 @@ static int plain_type(const struct linear *l, enum matmul_type *type)
     return l->form == LINEAR_PLAIN && (dtype == DTYPE_F32 || dtype == DTYPE_BF16);
 }
 
-/* Rows [first, first + n) of what is held, as a product's B: in place, or decoded to w->floats. */
+/* Rows [first, first + n) of what is used, as a product's B: in place, or decoded to w->floats. */
 static int weight_rows(struct cpu *c, struct cpu_worker *w, const struct weight *m, uint64_t first,
                        uint64_t n, struct matmul *p, struct prep_error *err)
 {
     const struct linear *l = m->linear;
+    first += m->lead_row;
     p->ldb = l->in;
     if (plain_type(l, &p->b_type)) {
-        p->b = m->parts[0].p + first * l->in * (p->b_type == MATMUL_F32 ? 4 : 2);
+        p->b = m->parts[0].p + (first * l->in + m->lead_col) * (p->b_type == MATMUL_F32 ? 4 : 2);
         return 0;
     }
-    p->b = w->floats;
+    p->b = w->floats + m->lead_col;
     p->b_type = MATMUL_F32;
     if (l->form == LINEAR_PLAIN) {
         c->codec.convert->f16_to_f32(w->floats, m->parts[0].p + first * l->in * 2, n * l->in);
@@ -54,7 +55,7 @@ static int linear_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
     struct matmul m = {
         .m = p->n - i < g->block ? p->n - i : g->block,
         .n = out - j < g->tile ? out - j : g->tile,
-        .k = p->w->linear->in,
+        .k = (size_t)p->w->cols,
         .a = p->x + i * p->ldx,
         .lda = p->ldx,
         .c = p->y + i * p->ldy + j,
@@ -78,7 +79,10 @@ static int multiply(struct cpu *c, const struct ops_linear *p, size_t *bad, stru
         g.block = p->n;
         g.tile = CPU_DECODE_ROWS;
     }
-    const size_t n_blocks = (p->n + g.block - 1) / g.block, wish = 2 * (size_t)c->n_threads;
+    if (plain && p->n * p->w->count * p->w->linear->in <= CPU_ALONE)
+        g.tile = (size_t)p->w->count;
+    const size_t n_blocks = (p->n + g.block - 1) / g.block;
+    const size_t wish = g.tile == p->w->count ? 1 : 2 * (size_t)c->n_threads;
     while (plain && g.tile > CPU_TILE_LEAST && n_blocks * (p->w->count / g.tile) < wish)
         g.tile /= 2;
     g.n_tiles = (size_t)(p->w->count + g.tile - 1) / g.tile;
@@ -135,14 +139,25 @@ struct heads {
     float *y;
     const float *x;
     size_t n, block;
+    size_t each; /* heads of a task: one, or all when there is little to do */
 };
 
-static int absorb_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
-                       struct prep_error *err)
+static struct heads heads_of(const struct ops_heads *h, float *y, const float *x, size_t n,
+                             size_t width)
 {
-    const struct heads *t = arg;
+    const size_t each = n * h->heads * width * h->rank <= CPU_ALONE ? h->heads : 1;
+    return (struct heads){h, y, x, n, CPU_BLOCK_ROWS, each};
+}
+
+static size_t n_head_tasks(const struct heads *t)
+{
+    return (t->n + t->block - 1) / t->block * (t->h->heads / t->each);
+}
+
+static int absorb_head(struct cpu *c, struct cpu_worker *w, const struct heads *t, size_t i,
+                       size_t head, struct prep_error *err)
+{
     const struct ops_heads *h = t->h;
-    const size_t i = task / h->heads * t->block, head = task % h->heads;
     const size_t wide = h->rank + h->rope, qk = h->nope + h->rope;
     struct matmul m = {
         .m = t->n - i < t->block ? t->n - i : t->block,
@@ -162,19 +177,28 @@ static int absorb_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
     return 0;
 }
 
-int cpu_absorb(void *self, float *y, const float *q, size_t n, const struct ops_heads *h,
-               size_t *bad, struct prep_error *err)
-{
-    const struct heads t = {h, y, q, n, CPU_BLOCK_ROWS};
-    return cpu_run(self, (n + t.block - 1) / t.block * h->heads, absorb_task, &t, bad, err);
-}
-
-static int expand_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+static int absorb_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
                        struct prep_error *err)
 {
     const struct heads *t = arg;
+    const size_t n = t->h->heads / t->each, first = task % n * t->each;
+    for (size_t head = first; head < first + t->each; head++)
+        if (absorb_head(c, w, t, task / n * t->block, head, err))
+            return -1;
+    return 0;
+}
+
+int cpu_absorb(void *self, float *y, const float *q, size_t n, const struct ops_heads *h,
+               size_t *bad, struct prep_error *err)
+{
+    const struct heads t = heads_of(h, y, q, n, h->nope);
+    return cpu_run(self, n_head_tasks(&t), absorb_task, &t, bad, err);
+}
+
+static int expand_head(struct cpu *c, struct cpu_worker *w, const struct heads *t, size_t i,
+                       size_t head, struct prep_error *err)
+{
     const struct ops_heads *h = t->h;
-    const size_t i = task / h->heads * t->block, head = task % h->heads;
     struct matmul m = {
         .m = t->n - i < t->block ? t->n - i : t->block,
         .n = h->value,
@@ -192,9 +216,20 @@ static int expand_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
     return 0;
 }
 
+static int expand_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+                       struct prep_error *err)
+{
+    const struct heads *t = arg;
+    const size_t n = t->h->heads / t->each, first = task % n * t->each;
+    for (size_t head = first; head < first + t->each; head++)
+        if (expand_head(c, w, t, task / n * t->block, head, err))
+            return -1;
+    return 0;
+}
+
 int cpu_expand(void *self, float *y, const float *x, size_t n, const struct ops_heads *h,
                size_t *bad, struct prep_error *err)
 {
-    const struct heads t = {h, y, x, n, CPU_BLOCK_ROWS};
-    return cpu_run(self, (n + t.block - 1) / t.block * h->heads, expand_task, &t, bad, err);
+    const struct heads t = heads_of(h, y, x, n, h->value);
+    return cpu_run(self, n_head_tasks(&t), expand_task, &t, bad, err);
 }

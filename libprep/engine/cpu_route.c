@@ -8,11 +8,11 @@
 
 enum { ROWS = 64 };
 
-/* Keep the topk_group groups whose two best scores have the largest sum. */
+/* Of n scores, keep those of the topk_group groups whose two best have the largest sum. */
 static void mask_groups(const struct cpu *c, const struct ops_route *p, float *biased,
-                        uint32_t *kept, float *group)
+                        size_t n_scores, uint32_t *kept, float *group)
 {
-    const size_t size = p->n_experts / p->n_group;
+    const size_t size = n_scores / p->n_group;
     for (size_t g = 0; g < p->n_group; g++) {
         float best = -INFINITY, second = -INFINITY;
         for (size_t e = g * size; e < (g + 1) * size; e++) {
@@ -44,21 +44,33 @@ static void rank_experts(int32_t *experts, const uint32_t *ids, size_t n, const 
     }
 }
 
+/* What a model that has only these experts would do: their scores side by side, then their ids. */
+static void choose(const struct cpu *c, const struct ops_route *p, int32_t *experts, const float *r,
+                   float *work)
+{
+    const size_t n = p->among ? p->n_among : p->n_experts;
+    float *biased = work, *group = biased + n;
+    uint32_t *ids = (uint32_t *)(void *)(group + n);
+    for (size_t i = 0; i < n; i++) {
+        const size_t e = p->among ? p->among[i] : i;
+        biased[i] = r[e] + p->bias[e];
+    }
+    if (p->n_group > 1)
+        mask_groups(c, p, biased, n, ids, group);
+    rank_experts(experts, ids, c->forward->top_k(ids, biased, n, p->k), biased);
+    for (size_t k = 0; p->among && k < p->k; k++)
+        experts[k] = (int32_t)p->among[experts[k]];
+}
+
 static void route_row(const struct cpu *c, const struct ops_route *p, size_t i, float *work)
 {
     const size_t n = p->n_experts;
-    float *r = work, *biased = r + n, *group = biased + n;
-    uint32_t *ids = (uint32_t *)(void *)(group + n);
+    float *r = work;
     int32_t *experts = p->experts + i * p->k;
     float *gates = p->gates + i * p->k;
     c->forward->sigmoid(r, p->z + i * n, n);
-    if (!p->forced) {
-        for (size_t e = 0; e < n; e++)
-            biased[e] = r[e] + p->bias[e];
-        if (p->n_group > 1)
-            mask_groups(c, p, biased, ids, group);
-        rank_experts(experts, ids, c->forward->top_k(ids, biased, n, p->k), biased);
-    }
+    if (!p->forced)
+        choose(c, p, experts, r, r + n);
     float sum = 0;
     for (size_t k = 0; k < p->k; k++)
         sum += r[experts[k]];

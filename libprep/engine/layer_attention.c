@@ -48,7 +48,7 @@ static void set_up(struct attention *t, int layer)
     t->hidden = (size_t)c->hidden_size;
     t->rank = (size_t)c->kv_lora_rank;
     t->rope = (size_t)c->qk_rope_head_dim;
-    t->heads = (size_t)c->num_attention_heads;
+    t->heads = t->r->widths.heads;
     t->qk = (size_t)c->qk_nope_head_dim + t->rope;
     t->value = (size_t)c->v_head_dim;
     t->index_heads = (size_t)c->index_n_heads;
@@ -58,9 +58,9 @@ static void set_up(struct attention *t, int layer)
 }
 
 /* Layer of a cache; its index is that of the layer in the model. */
-static float *cached(float *const *layers, const struct kv_cache *cache, int layer)
+static void *cached(void *const *layers, const struct kv_cache *cache, int layer)
 {
-    return layers[layer - cache->layer];
+    return layers[layer - cache->shape.layer];
 }
 
 /* What the indexer has to do for a run. */
@@ -75,7 +75,7 @@ static void find_index_run(struct attention *t, const struct ops_run *run)
     struct ops_run *index = &t->b->index_runs[t->n_index_runs++];
     *index = *run;
     index->keys = q->cache ? cached(q->cache->index_keys, q->cache, t->at.layer)
-                           : b->index_keys + b->first[run->sequence] * t->index_dim;
+                           : (void *)(b->index_keys + b->first[run->sequence] * t->index_dim);
     t->choose |= run->position + run->n > t->top_k;
 }
 
@@ -91,7 +91,8 @@ static int find_runs(struct attention *t)
         const size_t last = b->first[s + 1] < end ? b->first[s + 1] : end;
         if (first >= last)
             continue;
-        if (q->cache && (layer < q->cache->layer || layer >= q->cache->layer + q->cache->n_layers))
+        const struct kv_cache_shape *shape = q->cache ? &q->cache->shape : NULL;
+        if (shape && (layer < shape->layer || layer >= shape->layer + shape->n_layers))
             return prep_fail(t->err, PREP_EBUG,
                              "layer %d has no place in the cache of sequence %zu", layer, s);
         struct ops_run *run = &b->runs[t->n_runs++];
@@ -99,8 +100,9 @@ static int find_runs(struct attention *t)
             .first = first - begin,
             .n = last - first,
             .position = q->position + first - b->first[s],
-            .keys =
-                q->cache ? cached(q->cache->keys, q->cache, layer) : b->keys + b->first[s] * wide,
+            .keys = q->cache ? cached(q->cache->keys, q->cache, layer)
+                             : (void *)(b->keys + b->first[s] * wide),
+            .form = shape ? shape->form : KV_F32,
             .sequence = s,
         };
         if (t->l->full && !t->l->dense)
@@ -178,9 +180,10 @@ static int store(const struct attention *t, const float *x, size_t cols, int ind
         const struct kv_cache *cache = t->b->sequences[run->sequence].cache;
         if (!cache)
             continue;
-        float *keys = cached(index ? cache->index_keys : cache->keys, cache, t->at.layer);
-        if (t->r->ops.copy(t->r->ops.self, keys + run->position * cols, cols, x + run->first * cols,
-                           cols, run->n, cols, t->err))
+        const struct kv_row row = runtime_kv_row(t->r, cache->shape.form, index);
+        unsigned char *keys = cached(index ? cache->index_keys : cache->keys, cache, t->at.layer);
+        if (t->r->ops.store_keys(t->r->ops.self, keys + run->position * kv_row_bytes(&row), &row,
+                                 x + run->first * cols, cols, run->n, t->err))
             return -1;
     }
     return 0;
@@ -311,6 +314,12 @@ static int add_output(const struct attention *t)
     const size_t cols = t->heads * t->value;
     float *h = t->b->hidden + t->chunk->first * t->hidden;
     size_t bad = OPS_ALL_FINITE;
+    if (runtime_is_split(t->r))
+        return show(t, PART_O, t->o, cols, cols) ||
+                       apply(t, PART_O, t->b->partial + t->chunk->first * t->hidden, t->hidden,
+                             t->o, cols)
+                   ? -1
+                   : 0;
     return show(t, PART_O, t->o, cols, cols) || apply(t, PART_O, t->a, t->hidden, t->o, cols) ||
                    t->r->ops.add(t->r->ops.self, h, t->a, t->chunk->n, t->hidden, &bad, t->err) ||
                    runtime_check(&t->at, "attention, added to the hidden state,", bad, t->err)

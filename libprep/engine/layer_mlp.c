@@ -69,9 +69,8 @@ static int post_norm(struct runtime *r, int layer, const struct batch *b, const 
 int runtime_mlp(struct runtime *r, int layer, struct batch *b, const struct chunk *chunk,
                 const struct taps *taps, struct prep_error *err)
 {
-    const struct config *c = r->config;
     const uint32_t *ids = r->layers[layer].part;
-    const size_t hidden = (size_t)c->hidden_size, width = (size_t)c->intermediate_size;
+    const size_t hidden = (size_t)r->config->hidden_size, width = r->widths.dense;
     const size_t most = chunk->n < RUNTIME_PIECE ? chunk->n : RUNTIME_PIECE;
     float *x = r->scratch, *g = x + chunk->n * hidden, *u = g + most * width, *y = u + most * width;
     const struct mlp m = {r,
@@ -94,6 +93,11 @@ int runtime_mlp(struct runtime *r, int layer, struct batch *b, const struct chun
         const size_t n = chunk->n - i < most ? chunk->n - i : most;
         const struct place at = {b, layer, chunk->first + i, NULL};
         size_t bad = OPS_ALL_FINITE;
+        if (runtime_is_split(r)) {
+            if (run_mlp(&m, b->partial + at.first * hidden, x + i * hidden, n, &at, err))
+                return -1;
+            continue;
+        }
         if (run_mlp(&m, y, x + i * hidden, n, &at, err) ||
             r->ops.add(r->ops.self, b->hidden + at.first * hidden, y, n, hidden, &bad, err) ||
             runtime_check(&at, "MLP, added to the hidden state,", bad, err))
@@ -136,7 +140,8 @@ static void moe_lay_out(struct moe *m)
     m->u = m->g + piece * wide;
 }
 
-static int give_gates(const struct moe *m, size_t first, size_t n, int forced)
+static int give_gates(const struct moe *m, size_t first, size_t n, int forced,
+                      const struct expert_set *among)
 {
     const struct config *c = m->r->config;
     const uint32_t id = m->l->router_bias;
@@ -156,6 +161,8 @@ static int give_gates(const struct moe *m, size_t first, size_t n, int forced)
         .normalise = c->norm_topk_prob,
         .scale = (float)c->routed_scaling_factor,
         .forced = forced,
+        .among = among ? among->experts : NULL,
+        .n_among = among ? among->n : 0,
     };
     int rc = m->r->ops.route(m->r->ops.self, &p, m->err);
     weights_put(m->r->weights, id);
@@ -177,7 +184,18 @@ static int take_experts(const struct moe *m, size_t s, size_t first, size_t n, s
             return prep_fail(m->err, PREP_EUSAGE, "layer %d: forced to expert %d, the model has %d",
                              m->layer, (int)from[i], m->l->n_experts);
     memcpy(m->b->experts + first * m->k, from, n * m->k * sizeof *from);
-    return give_gates(m, first, n, 1);
+    return give_gates(m, first, n, 1, NULL);
+}
+
+/* A sequence that is forced or restricted is routed again. */
+static int lead_sequence(const struct moe *m, size_t s, size_t first, size_t n)
+{
+    const struct batch *b = m->b;
+    if (b->forcing[s].by)
+        return take_experts(m, s, first, n, first - b->first[s]);
+    return b->sets[s] && b->sets[s][m->layer].experts
+               ? give_gates(m, first, n, 0, &b->sets[s][m->layer])
+               : 0;
 }
 
 static int route(const struct moe *m)
@@ -188,13 +206,12 @@ static int route(const struct moe *m)
     const struct apply a = {m->z,      m->x,      m->chunk->n,
                             n_experts, m->hidden, {b, m->layer, begin, NULL}};
     if (runtime_apply(m->r, m->l->part[PART_ROUTER], &a, m->err) ||
-        give_gates(m, begin, m->chunk->n, 0))
+        give_gates(m, begin, m->chunk->n, 0, NULL))
         return -1;
     for (size_t s = 0; s < b->n_sequences; s++) {
         const size_t first = b->first[s] > begin ? b->first[s] : begin;
         const size_t last = b->first[s + 1] < end ? b->first[s + 1] : end;
-        if (first < last && b->forcing[s].by &&
-            take_experts(m, s, first, last - first, first - b->first[s]))
+        if (first < last && lead_sequence(m, s, first, last - first))
             return -1;
     }
     const size_t seen = b->n_tapped < begin ? 0 : b->n_tapped - begin;
@@ -331,8 +348,9 @@ static int run_experts(const struct moe *m)
 
 static int combine(const struct moe *m)
 {
+    float *h = runtime_is_split(m->r) ? m->b->partial : m->b->hidden;
     const struct ops_combine p = {
-        .h = m->b->hidden + m->chunk->first * m->hidden,
+        .h = h + m->chunk->first * m->hidden,
         .slots = m->slots,
         .gates = m->b->gates + m->chunk->first * m->k,
         .shared = m->shared_width ? m->shared : NULL,
@@ -359,8 +377,8 @@ int runtime_moe(struct runtime *r, int layer, struct batch *b, const struct chun
                     .chunk = chunk,
                     .taps = taps,
                     .hidden = (size_t)c->hidden_size,
-                    .width = (size_t)c->moe_intermediate_size,
-                    .shared_width = (size_t)(c->moe_intermediate_size * c->n_shared_experts),
+                    .width = r->widths.expert,
+                    .shared_width = r->widths.shared,
                     .k = (size_t)c->num_experts_per_tok,
                     .err = err};
     moe_lay_out(&m);

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "libprep/engine/kv_form.h"
 #include "libprep/engine/weights.h"
 
 #ifdef __cplusplus
@@ -61,10 +62,12 @@ struct ops_heads {
 
 /* Some new tokens of one sequence, and the keys they may see. */
 struct ops_run {
-    size_t first, n;   /* rows in the call's arrays */
-    size_t position;   /* of the first; row i sees positions 0 .. position + i */
-    const float *keys; /* [position + n, rank + rope] or, indexer, [position + n, index_head_dim] */
-    size_t sequence;   /* of the batch, for the caller */
+    size_t first, n;  /* rows in the call's arrays */
+    size_t position;  /* of the first; row i sees positions 0 .. position + i */
+    const void *keys; /* [position + n] rows of rank + rope, rank of them scaled (kv_form.h), or,
+                         indexer, of index_head_dim */
+    enum kv_form form;
+    size_t sequence;    /* of the batch, for the caller */
     size_t first_block; /* for the backend */
 };
 
@@ -95,7 +98,9 @@ struct ops_route {
     size_t n, n_experts, k, n_group, topk_group;
     int normalise;
     float scale;
-    int forced; /* experts[] is given */
+    int forced;            /* experts[] is given */
+    const uint32_t *among; /* choose from these only, ascending ids, at least k; NULL: from all */
+    size_t n_among;
 };
 
 /* h += sum over r of gates[i, r] slots[i, r], in order of r, then + shared (NULL: none). */
@@ -141,11 +146,17 @@ struct ops {
     int (*add)(void *self, float *y, const float *x, size_t n, size_t cols, size_t *bad,
                struct prep_error *err);
     int (*scale)(void *self, float *y, float a, size_t n, struct prep_error *err); /* y = a y */
+    /* Over the ranks of a split model, in rank order: x = x_0 + x_1 + ..., the same bits on each.
+     */
+    int (*sum)(void *self, float *x, size_t n, struct prep_error *err);
     /* Rows by index: y[i] = x[from[i]] (gather), y[to[i]] = x[i] (scatter); the list is host. */
     int (*gather)(void *self, float *y, const float *x, const uint32_t *from, size_t n, size_t cols,
                   struct prep_error *err);
     int (*scatter)(void *self, float *y, const float *x, const uint32_t *to, size_t n, size_t cols,
                    struct prep_error *err);
+    /* n rows of x [n, ld] into stored rows, from *to on; memory of alloc() offset by bytes. */
+    int (*store_keys)(void *self, void *to, const struct kv_row *row, const float *x, size_t ld,
+                      size_t n, struct prep_error *err);
     /* Columns [0, cols) of n rows, from one array into another. */
     int (*copy)(void *self, float *y, size_t ldy, const float *x, size_t ldx, size_t n, size_t cols,
                 struct prep_error *err);

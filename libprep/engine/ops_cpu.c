@@ -66,7 +66,8 @@ static uint64_t rounded_bytes(const struct cpu *c)
 static uint64_t work_bytes(const void *self, size_t longest)
 {
     const struct cpu *c = self;
-    return worker_bytes(c, longest) * (uint64_t)c->n_threads + rounded_bytes(c);
+    const int n = c->n_threads > c->shape.n_counted ? c->n_threads : c->shape.n_counted;
+    return worker_bytes(c, longest) * (uint64_t)n + rounded_bytes(c);
 }
 
 static int reserve(void *self, size_t longest, struct prep_error *err)
@@ -74,7 +75,8 @@ static int reserve(void *self, size_t longest, struct prep_error *err)
     struct cpu *c = self;
     if (c->memory && longest <= c->longest)
         return 0;
-    const uint64_t each = worker_bytes(c, longest), bytes = work_bytes(c, longest);
+    const uint64_t each = worker_bytes(c, longest);
+    const uint64_t bytes = each * (uint64_t)c->n_threads + rounded_bytes(c);
     free(c->memory);
     c->memory = bytes < SIZE_MAX / 2 ? aligned_alloc(ALIGN, (size_t)bytes) : NULL;
     if (!c->memory)
@@ -224,6 +226,13 @@ static int add(void *self, float *y, const float *x, size_t n, size_t cols, size
     return cpu_run(self, pieces(n, ROWS), add_task, &p, bad, err);
 }
 
+/* Host memory is what ranks exchange. */
+static int sum(void *self, float *x, size_t n, struct prep_error *err)
+{
+    const struct cpu *c = self;
+    return c->shape.ranks ? ranks_sum_f32(c->shape.ranks, x, n, err) : 0;
+}
+
 static int scale_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
                       struct prep_error *err)
 {
@@ -284,6 +293,33 @@ static int scatter(void *self, float *y, const float *x, const uint32_t *to, siz
     return cpu_run(self, pieces(n, ROWS), scatter_task, &p, NULL, err);
 }
 
+struct stored_keys {
+    unsigned char *to;
+    const struct kv_row *row;
+    const float *x;
+    size_t ld, n;
+};
+
+static int store_keys_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+                           struct prep_error *err)
+{
+    const struct stored_keys *p = arg;
+    const size_t first = task * ROWS, end = first + piece(p->n, ROWS, task);
+    (void)c;
+    (void)w;
+    (void)err;
+    for (size_t i = first; i < end; i++)
+        kv_row_store(p->to + i * kv_row_bytes(p->row), p->row, p->x + i * p->ld);
+    return 0;
+}
+
+static int store_keys(void *self, void *to, const struct kv_row *row, const float *x, size_t ld,
+                      size_t n, struct prep_error *err)
+{
+    const struct stored_keys p = {to, row, x, ld, n};
+    return cpu_run(self, pieces(n, ROWS), store_keys_task, &p, NULL, err);
+}
+
 static int copy(void *self, float *y, size_t ldy, const float *x, size_t ldx, size_t n, size_t cols,
                 struct prep_error *err)
 {
@@ -335,8 +371,10 @@ int ops_cpu_open(struct ops *ops, const struct ops_cpu_shape *shape, int n_threa
         .silu_mul = silu_mul,
         .add = add,
         .scale = scale,
+        .sum = sum,
         .gather = gather,
         .scatter = scatter,
+        .store_keys = store_keys,
         .copy = copy,
     };
     return 0;

@@ -12,6 +12,7 @@
 #define PREP_ENGINE_OPS_CPU_H
 
 #include "kernels/cpu.h"
+#include "libprep/base/ranks.h"
 #include "libprep/engine/ops.h"
 
 #ifdef __cplusplus
@@ -22,7 +23,9 @@ extern "C" {
 struct ops_cpu_shape {
     size_t widest; /* inputs of the widest linear */
     size_t heads, nope, rope, value, rank, index_heads, index_dim, top_k, n_experts;
-    int round_inputs; /* some linears have an input scale */
+    int round_inputs;    /* some linears have an input scale */
+    struct ranks *ranks; /* of a split model; NULL: alone. Borrowed */
+    int n_counted;       /* threads that work_bytes() counts at least */
 };
 
 PREP_MUST_CHECK int ops_cpu_open(struct ops *ops, const struct ops_cpu_shape *shape, int n_threads,

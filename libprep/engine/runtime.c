@@ -13,7 +13,7 @@
 
 /* Largest chunk of an MLP: more tokens per read of an expert, until its activations leave the
  * caches of any processor. */
-enum { MLP_MOST_RESIDENT = 4096 };
+enum { MLP_MOST_RESIDENT = 4096, BATCH_MOST_RESIDENT = 4096 };
 
 const struct config *runtime_config(const struct runtime *r)
 {
@@ -42,16 +42,10 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Weights that must be held at once: a linear and the small ones of a layer. */
-static uint64_t weights_floor(const struct runtime *r)
-{
-    return weights_largest(r->weights) + r->small_weights;
-}
-
 uint64_t runtime_attention_floats(const struct runtime *r)
 {
     const struct config *c = r->config;
-    const uint64_t heads = (uint64_t)c->num_attention_heads, rope = (uint64_t)c->qk_rope_head_dim;
+    const uint64_t heads = r->widths.heads, rope = (uint64_t)c->qk_rope_head_dim;
     const uint64_t rank = (uint64_t)c->kv_lora_rank, hidden = (uint64_t)c->hidden_size;
     const uint64_t query = heads * ((uint64_t)c->qk_nope_head_dim + rope);
     const uint64_t indexer = (uint64_t)c->index_n_heads * ((uint64_t)c->index_head_dim + 1);
@@ -64,15 +58,14 @@ uint64_t runtime_mlp_floats(const struct runtime *r, size_t n)
 {
     const struct config *c = r->config;
     const uint64_t hidden = (uint64_t)c->hidden_size, piece = least(n, RUNTIME_PIECE);
-    const uint64_t shared = (uint64_t)(c->moe_intermediate_size * c->n_shared_experts);
-    const uint64_t width = most((uint64_t)c->moe_intermediate_size, shared);
+    const uint64_t width = most(r->widths.expert, r->widths.shared);
     int n_experts = 0;
     for (int i = 0; i < r->n_layers; i++)
         n_experts = r->layers[i].n_experts > n_experts ? r->layers[i].n_experts : n_experts;
     const uint64_t slots = (uint64_t)c->num_experts_per_tok * hidden;
     const uint64_t moe =
         n * (2 * hidden + (uint64_t)n_experts + slots) + piece * (2 * hidden + 2 * width);
-    const uint64_t dense = n * hidden + piece * (2 * (uint64_t)c->intermediate_size + hidden);
+    const uint64_t dense = n * hidden + piece * (2 * r->widths.dense + hidden);
     return most(n_experts ? moe : 0, dense);
 }
 
@@ -90,12 +83,12 @@ static uint64_t least_scratch(const struct runtime *r, size_t tokens)
 /* Work memory of the operations for a batch: it is kept for the longest there was. */
 static uint64_t work_bytes(const struct runtime *r, size_t longest)
 {
-    return r->ops.work_bytes(r->ops.self, (size_t)most(longest, r->longest));
+    return r->exchange_bytes + r->ops.work_bytes(r->ops.self, (size_t)most(longest, r->longest));
 }
 
 static uint64_t floor_beside(const struct runtime *r, size_t tokens, size_t longest)
 {
-    return weights_floor(r) + r->ops.work_bytes(r->ops.self, longest) +
+    return r->weights_floor + r->exchange_bytes + r->ops.work_bytes(r->ops.self, longest) +
            4 * least_scratch(r, tokens);
 }
 
@@ -104,13 +97,28 @@ uint64_t runtime_floor(const struct runtime *r, size_t tokens, size_t longest)
     return floor_beside(r, tokens, longest) + runtime_batch_bytes(r, tokens, longest);
 }
 
+uint64_t runtime_room(const struct runtime *r, size_t tokens, size_t longest)
+{
+    const uint64_t need = floor_beside(r, tokens, longest) + r->reserved;
+    return r->mem > need ? r->mem - need : 0;
+}
+
+size_t runtime_batch_most(const struct runtime *r, size_t tokens, size_t longest, uint64_t beside)
+{
+    const uint64_t each = runtime_batch_bytes(r, 1, longest) + beside;
+    const uint64_t room = runtime_room(r, tokens, longest) / 2;
+    const int resident = room >= r->weights_total;
+    const uint64_t most_here = resident ? BATCH_MOST_RESIDENT : UINT64_MAX;
+    return (size_t)most(1, least(tokens, least(most_here, room / each)));
+}
+
 static int under_floor(const struct runtime *r, uint64_t need, struct prep_error *err)
 {
     return prep_fail_tag(
         err, PREP_EUSAGE, "MEM",
         "--mem %llu is under the floor of %llu bytes: %llu for the largest weights, "
         "the rest for activations; give more, or fewer tokens at a time",
-        (unsigned long long)r->mem, (unsigned long long)need, (unsigned long long)weights_floor(r));
+        (unsigned long long)r->mem, (unsigned long long)need, (unsigned long long)r->weights_floor);
 }
 
 int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens, size_t longest,
@@ -123,7 +131,7 @@ int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens, size_t lon
     r->reserved += bytes;
     /* Room for it now: from the scratch of an earlier batch, and from the weights. */
     const uint64_t left = r->mem - r->reserved - work_bytes(r, longest);
-    if (left < weights_floor(r) + 4 * r->n_scratch) {
+    if (left < r->weights_floor + 4 * r->n_scratch) {
         r->ops.free(r->ops.self, r->scratch);
         r->scratch = NULL;
         r->n_scratch = 0;
@@ -141,10 +149,10 @@ void runtime_unreserve(struct runtime *r, uint64_t bytes)
 static uint64_t share_scratch(const struct runtime *r, uint64_t available, uint64_t floats_least,
                               uint64_t floats_most)
 {
-    const uint64_t all = weights_total(r->weights);
+    const uint64_t all = r->weights_total;
     if (available >= all && available - all >= 4 * floats_most)
         return floats_most;
-    const uint64_t spare = (available - weights_floor(r)) / 4 - floats_least;
+    const uint64_t spare = (available - r->weights_floor) / 4 - floats_least;
     return floats_least + least(floats_most - floats_least, spare / 2);
 }
 
@@ -180,11 +188,11 @@ int runtime_prepare(struct runtime *r, size_t tokens, size_t longest, struct run
 {
     const uint64_t fixed = r->reserved + work_bytes(r, longest);
     const uint64_t floats_least = least_scratch(r, tokens);
-    const uint64_t need = fixed + weights_floor(r) + 4 * floats_least;
+    const uint64_t need = fixed + r->weights_floor + 4 * floats_least;
     if (need > r->mem)
         return under_floor(r, need, err);
     const uint64_t available = r->mem - fixed;
-    const int resident = available / 2 >= weights_total(r->weights);
+    const int resident = available / 2 >= r->weights_total;
     const size_t mlp = resident && tokens > MLP_MOST_RESIDENT ? MLP_MOST_RESIDENT : tokens;
     const uint64_t wish = scratch_for(r, (size_t)least(tokens, RUNTIME_ATTENTION), mlp);
     uint64_t floats = share_scratch(r, available, floats_least, wish);
@@ -209,6 +217,7 @@ void runtime_stats(const struct runtime *r, struct runtime_stats *out)
     weights_stats(r->weights, &w);
     *out = (struct runtime_stats){.read_bytes = w.read_bytes,
                                   .weight_bytes = weights_total(r->weights),
+                                  .stored_bytes = r->stored_bytes,
                                   .peak_weights = w.peak_bytes,
                                   .zero_scales = counts.zero_scales,
                                   .overflows = counts.overflows};
@@ -351,18 +360,23 @@ int runtime_tap(const struct taps *taps, const struct batch *b, const struct tap
 
 /* In and out */
 
+/* Rows of other ranks stay as they are. */
 int runtime_embed(struct runtime *r, struct batch *b, struct prep_error *err)
 {
     const size_t wide = (size_t)r->config->hidden_size;
-    float *row = calloc(wide, sizeof *row);
+    const struct shard_range mine = r->widths.vocab;
+    float *to = runtime_is_split(r) ? b->partial : b->hidden, *row = calloc(wide, sizeof *row);
     int rc = row ? 0 : prep_fail(err, PREP_ENOMEM, "no memory for a row");
     for (size_t s = 0; s < b->n_sequences && !rc; s++) {
-        for (size_t i = 0; i < b->sequences[s].n && !rc; i++)
-            rc = weights_read_row(r->weights, r->embed, b->sequences[s].tokens[i], row, err) ||
-                 batch_set_hidden(b, b->first[s] + i, 1, row, err);
+        for (size_t i = 0; i < b->sequences[s].n && !rc; i++) {
+            const uint32_t token = b->sequences[s].tokens[i];
+            if (token >= mine.first && token - mine.first < mine.n)
+                rc = weights_read_row(r->weights, r->embed, token, row, err) ||
+                     r->ops.put(r->ops.self, to + (b->first[s] + i) * wide, row, wide, err);
+        }
     }
     free(row);
-    return rc ? -1 : 0;
+    return rc || runtime_share_hidden(r, b, err) ? -1 : 0;
 }
 
 int runtime_final(struct runtime *r, int layer, const struct batch *b, size_t first, size_t n,
@@ -416,7 +430,7 @@ int runtime_logits(struct runtime *r, const float *z, size_t n, float *logits,
         if (rc || runtime_check(&at, w->name, bad, err))
             return -1;
     }
-    return 0;
+    return runtime_share_logits(r, logits, n, err);
 }
 
 /* One piece of the MTP layer's input; scratch: embeddings, z, and both halves normed. */
@@ -489,6 +503,8 @@ int runtime_layer(struct runtime *r, int layer, struct batch *b, const struct ta
             runtime_upcoming_send(r, err) || runtime_attention(r, layer, b, &chunk, taps, err))
             return -1;
     }
+    if (runtime_join(r, layer, b, "attention, added to the hidden state,", err))
+        return -1;
     b->routed = l->n_experts > 0;
     for (size_t i = 0; i < b->n_tokens; i += cut.mlp) {
         const size_t n = b->n_tokens - i < cut.mlp ? b->n_tokens - i : cut.mlp;
@@ -497,5 +513,5 @@ int runtime_layer(struct runtime *r, int layer, struct batch *b, const struct ta
                          : runtime_mlp(r, layer, b, &chunk, taps, err))
             return -1;
     }
-    return 0;
+    return runtime_join(r, layer, b, "MLP, added to the hidden state,", err);
 }

@@ -15,6 +15,13 @@
  * sequence is in, on threads, the instruction set, --mem, or on how tokens are split between calls
  * (all at once, or some onto a cache).
  *
+ * Over several ranks a model is split as the serving engines split it (model/shard.h): each rank
+ * reads and holds its heads, its columns of every MLP and its rows of the vocabulary. All ranks
+ * make the same calls; hidden states, choices, z and logits are the same bits on each, because sums
+ * over ranks are added in rank order. There is one sum for embeddings, and two per layer. A call
+ * that fails on one rank fails on all when they next meet: whoever failed must come to
+ * ranks_agree().
+ *
  * Shapes     hidden states and z: [tokens, hidden_size] F32; logits: [rows, vocab_size] F32
  * Units      mem in bytes: weights, work memory and every batch and cache made with the runtime
  * Ownership  the runtime borrows checkpoint or view and config; runtime_close() frees the rest.
@@ -23,7 +30,8 @@
  *            dtype (TENSOR_DTYPE), all found at open; a token id outside the vocabulary (TOKEN_ID),
  *            a sequence past max_position_embeddings (POSITION), NaN or infinity (NOT_FINITE, with
  *            layer, tensor and first token); PREP_EUSAGE: mem under the floor, which is printed;
- *            PREP_EUNSUP: what is stored in a form that cannot be run; those of linear.h; PREP_EIO
+ *            PREP_EUNSUP: what is stored in a form that cannot be run; those of linear.h; PREP_EIO;
+ *            TP_DIVISIBILITY: a model that does not split over the ranks
  * Threads    one call at a time per runtime; it starts its own threads
  */
 #ifndef PREP_ENGINE_RUNTIME_H
@@ -33,7 +41,10 @@
 #include <stdint.h>
 
 #include "kernels/cpu.h"
+#include "libprep/base/hash.h"
+#include "libprep/base/ranks.h"
 #include "libprep/engine/batch.h"
+#include "libprep/engine/kv_cache.h"
 #include "libprep/engine/taps.h"
 #include "libprep/model/config.h"
 #include "libprep/store/view.h"
@@ -66,7 +77,8 @@ struct runtime_options {
     int mtp_dense;   /* the MTP layers do */
     int without_mtp; /* do not ask for their tensors */
     enum inputs_scope inputs;
-    double latent_eps; /* of q_a_layernorm and kv_a_layernorm; 0: 1e-6, engines use 1e-5 */
+    double latent_eps;   /* of q_a_layernorm and kv_a_layernorm; 0: 1e-6, engines use 1e-5 */
+    struct ranks *ranks; /* the model is split over them; NULL: it is whole. Borrowed */
 };
 
 struct runtime;
@@ -77,6 +89,10 @@ PREP_MUST_CHECK int runtime_open(struct runtime **r, const struct runtime_source
                                  struct prep_error *err);
 void runtime_close(struct runtime *r); /* accepts NULL */
 const struct config *runtime_config(const struct runtime *r);
+/* Of the config, the table of tensors and how the model is run, not of weights. */
+void runtime_fingerprint(const struct runtime *r, unsigned char digest[SHA256_BYTES]);
+/* The smallest of what each rank says; alone, x. */
+PREP_MUST_CHECK int runtime_least(const struct runtime *r, uint64_t *x, struct prep_error *err);
 
 /*
  * The smallest mem for batches of this many tokens, of sequences this long at most (0 tokens: the
@@ -116,9 +132,10 @@ PREP_MUST_CHECK int runtime_mtp_embed(struct runtime *r, int layer, struct batch
                                       const struct taps *taps, struct prep_error *err);
 
 struct runtime_stats {
-    uint64_t read_bytes;             /* of tensors */
-    uint64_t weight_bytes;           /* of all modules that were ever used, as held */
-    uint64_t peak_weights;           /* most bytes of weights held at once */
+    uint64_t read_bytes;   /* of tensors */
+    uint64_t weight_bytes; /* of all modules, as held */
+    uint64_t stored_bytes; /* the same and the embedding, as stored: of this rank's share */
+    uint64_t peak_weights; /* most bytes of weights held at once */
     uint64_t zero_scales, overflows; /* met in decoding (linear.h) */
 };
 void runtime_stats(const struct runtime *r, struct runtime_stats *out);

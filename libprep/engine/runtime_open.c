@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libprep/base/parallel.h"
 #include "libprep/engine/ops_cpu.h"
 #include "libprep/engine/runtime_parts.h"
 #include "libprep/model/inventory.h"
@@ -96,6 +97,20 @@ static int add_module(struct opening *o, uint32_t *place, const struct weight *w
     return weights_add(o->r->weights, w, place, o->err);
 }
 
+/* The rank's share of a linear. */
+static int share_of(struct opening *o, const struct linear *l, struct weight *w)
+{
+    const struct linear_slice *s;
+    *w = weight_of(l);
+    if (!runtime_is_split(o->r) || shard_axis(l->part) == SHARD_WHOLE)
+        return 0;
+    const struct shard_ranges ranges = shard_ranges(l->part, l->out, l->in, &o->r->shard);
+    if (linear_slice(&s, l, &ranges, &o->r->arena, o->err))
+        return -1;
+    *w = weight_of_slice(s);
+    return 0;
+}
+
 static int place_linear(struct opening *o, const struct linear *l)
 {
     if (l->part == PART_LM_HEAD) {
@@ -105,8 +120,8 @@ static int place_linear(struct opening *o, const struct linear *l)
     if (l->part == PART_EMBED && l->form == LINEAR_GGML)
         o->embed = l->tensors[0].index; /* rows of blocks, read one by one */
     uint32_t *place = place_of(o->r, l->role, l->part, l->layer, l->expert);
-    const struct weight w = {.name = l->name, .linear = l, .count = l->out};
-    return place ? add_module(o, place, &w) : 0;
+    struct weight w;
+    return place && (share_of(o, l, &w) || add_module(o, place, &w)) ? -1 : 0;
 }
 
 /* A matrix that is no linear to quantizers, seen as one: router, tied head. */
@@ -140,7 +155,7 @@ static int place_router(struct opening *o, uint32_t *place, uint32_t tensor)
     const struct linear *l = matrix_of(o, tensor);
     if (!l)
         return -1;
-    const struct weight w = {.name = l->name, .linear = l, .count = l->out};
+    const struct weight w = weight_of(l);
     return add_module(o, place, &w);
 }
 
@@ -244,9 +259,9 @@ static int check_module(const struct opening *o, const struct tensor_spec *spec,
     if (id == WEIGHT_NONE)
         return missing(o, spec, expert);
     const struct weight *w = weights_at(o->r->weights, id);
-    const uint64_t rows = w->linear ? w->linear->out : w->count,
-                   cols = w->linear ? w->linear->in : 1;
-    if (rows == spec->rows && cols == spec->cols && (w->linear != NULL) == (spec->n_dims == 2))
+    const struct linear *l = w->linear && w->linear->whole ? w->linear->whole : w->linear;
+    const uint64_t rows = l ? l->out : w->count, cols = l ? l->in : 1;
+    if (rows == spec->rows && cols == spec->cols && (l != NULL) == (spec->n_dims == 2))
         return 0;
     return prep_fail_tag(o->err, PREP_EDATA, "TENSOR_SHAPE",
                          "%s is [%llu, %llu], the config asks for [%llu, %llu]", w->name,
@@ -323,20 +338,23 @@ static int cut_head(struct opening *o, const struct config *c)
                              "%s is [%llu, %llu], the config asks for [%lld, %lld]", l->name,
                              (unsigned long long)l->out, (unsigned long long)l->in,
                              (long long)c->vocab_size, (long long)c->hidden_size);
-    uint64_t rows = l->out;
+    const struct shard_range mine = r->widths.vocab;
+    uint64_t rows = mine.n;
     if (l->form == LINEAR_PLAIN) {
         rows = HEAD_SLICE_BYTES / (l->tensors[0].info->bytes / l->out);
         rows = rows / HEAD_SLICE_ROWS * HEAD_SLICE_ROWS;
         rows = rows ? rows : HEAD_SLICE_ROWS;
     }
-    r->n_head = (size_t)((l->out + rows - 1) / rows);
+    r->n_head = (size_t)((mine.n + rows - 1) / rows);
     r->head = arena_calloc(&r->arena, r->n_head, sizeof *r->head, o->err);
     for (size_t i = 0; r->head && i < r->n_head; i++) {
-        const uint64_t first = i * rows;
-        const struct weight w = {.name = l->name,
-                                 .linear = l,
-                                 .first = first,
-                                 .count = l->out - first < rows ? l->out - first : rows};
+        const uint64_t left = mine.n - i * rows;
+        const struct shard_ranges ranges = {{mine.first + i * rows, left < rows ? left : rows},
+                                            {0, l->in}};
+        const struct linear_slice *s;
+        if (linear_slice(&s, l, &ranges, &r->arena, o->err))
+            return -1;
+        const struct weight w = weight_of_slice(s);
         if (weights_add(r->weights, &w, &r->head[i], o->err))
             return -1;
     }
@@ -375,6 +393,18 @@ static uint64_t small_weights(const struct runtime *r)
     return most;
 }
 
+/* Of every module of this rank's share, and its rows of the embedding. */
+static uint64_t stored_bytes(const struct opening *o)
+{
+    const struct runtime *r = o->r;
+    const struct tensor_info *embed = source_info(&r->source, r->embed);
+    const int tied = o->head && o->head->tensors[0].index == r->embed;
+    uint64_t sum = tied ? 0 : embed->bytes / embed->shape[0] * r->widths.vocab.n;
+    for (uint32_t i = 0; i < weights_count(r->weights); i++)
+        sum += weights_stored_bytes(r->weights, i);
+    return sum;
+}
+
 /*
  * 1 / theta^(2i/R), every step rounded to F32: models are trained and served with these roundings,
  * and at position 500 an angle from one rounding less is off by more than any other error here.
@@ -394,6 +424,11 @@ static int open_ops(struct runtime *r, const struct runtime_options *options,
                     struct prep_error *err)
 {
     const struct config *c = r->config;
+    int n_counted = options->n_threads > 0 ? options->n_threads : prep_default_threads();
+    r->weights_total = weights_total(r->weights);
+    r->weights_floor = weights_largest(r->weights) + small_weights(r);
+    if (runtime_agree_memory(r, &n_counted, err))
+        return -1;
     uint64_t widest = (uint64_t)c->hidden_size;
     for (size_t i = 0; i < r->linears.n; i++)
         widest = r->linears.items[i].in > widest ? r->linears.items[i].in : widest;
@@ -402,7 +437,7 @@ static int open_ops(struct runtime *r, const struct runtime_options *options,
         n_experts = r->layers[i].n_experts > n_experts ? r->layers[i].n_experts : n_experts;
     const struct ops_cpu_shape shape = {
         .widest = (size_t)widest,
-        .heads = (size_t)c->num_attention_heads,
+        .heads = r->widths.heads,
         .nope = (size_t)c->qk_nope_head_dim,
         .rope = (size_t)c->qk_rope_head_dim,
         .value = (size_t)c->v_head_dim,
@@ -412,6 +447,8 @@ static int open_ops(struct runtime *r, const struct runtime_options *options,
         .top_k = (size_t)c->index_topk,
         .n_experts = (size_t)n_experts,
         .round_inputs = options->inputs != INPUTS_AS_THEY_ARE,
+        .ranks = r->ranks,
+        .n_counted = n_counted,
     };
     return ops_cpu_open(&r->ops, &shape, options->n_threads, options->isa, err);
 }
@@ -438,13 +475,14 @@ int runtime_open(struct runtime **out, const struct runtime_source *source,
     r->inputs = options->inputs;
     r->mem = options->mem ? options->mem : UINT64_MAX;
     struct opening o = {r, options, NULL, WEIGHT_NONE, WEIGHT_NONE, 0, err};
-    if (weights_new(&r->weights, &r->source, err) || find_linears(r, report, err) ||
-        make_layers(&o) || place_all(&o) || check_layers(&o) || check_globals(&o) ||
-        make_frequencies(r, err) || open_ops(r, options, err)) {
+    if (runtime_split(r, options->ranks, err) || weights_new(&r->weights, &r->source, err) ||
+        find_linears(r, report, err) || make_layers(&o) || runtime_compare_ranks(r, err) ||
+        place_all(&o) || check_layers(&o) || check_globals(&o) || make_frequencies(r, err) ||
+        open_ops(r, options, err)) {
         runtime_close(r);
         return -1;
     }
-    r->small_weights = small_weights(r);
+    r->stored_bytes = stored_bytes(&o);
     *out = r;
     return 0;
 }

@@ -10,6 +10,7 @@
 
 #include "libprep/engine/ops.h"
 #include "libprep/engine/runtime.h"
+#include "libprep/model/shard.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,8 +31,20 @@ struct runtime_layer_ids {
     int full, dense, mtp;
 };
 
+/* Of the shard: of the whole model when alone. */
+struct runtime_widths {
+    size_t heads, dense, expert, shared;
+    struct shard_range vocab; /* rows of embed_tokens and lm_head */
+};
+
 struct runtime {
     const struct config *config;
+    struct ranks *ranks; /* NULL: alone */
+    struct shard shard;
+    struct runtime_widths widths;
+    float *exchange; /* of logits: [exchange_rows, share], [ranks, exchange_rows, share] */
+    size_t exchange_rows;
+    uint64_t exchange_bytes, stored_bytes;
     struct source source;
     struct linears linears;
     struct arena arena;
@@ -49,8 +62,10 @@ struct runtime {
     struct weights *weights;
     struct ops ops;
     uint64_t mem, reserved; /* reserved: batches and caches */
-    uint64_t small_weights; /* of one layer: everything but its linears */
-    size_t longest;         /* that the operations have work memory for */
+    /* All weights, and those that must be held at once: a linear and the small ones of a layer. Of
+     * a split model the most that any rank has, so that all cut and gather alike. */
+    uint64_t weights_total, weights_floor;
+    size_t longest; /* that the operations have work memory for */
     float *scratch;
     uint64_t n_scratch; /* floats */
     uint32_t *upcoming; /* modules in order of use */
@@ -59,12 +74,13 @@ struct runtime {
 
 struct kv_cache {
     struct runtime *runtime;
-    int layer, n_layers;
-    size_t capacity;
-    float **keys;       /* [n_layers] of [capacity, kv_lora_rank + qk_rope_head_dim] */
-    float **index_keys; /* [n_layers] of [capacity, index_head_dim]; NULL where none are kept */
+    struct kv_cache_shape shape;
+    /* [n_layers] of [capacity] stored rows; index_keys NULL where none are kept. */
+    void **keys, **index_keys;
     uint64_t bytes;
 };
+/* Rows of a layer's keys, or of its indexer's. */
+struct kv_row runtime_kv_row(const struct runtime *r, enum kv_form form, int index);
 
 struct forcing {
     const struct batch *by; /* NULL: own choices */
@@ -79,6 +95,7 @@ struct batch {
     size_t longest;          /* position + n */
     uint64_t bytes;          /* reserved */
     float *hidden;           /* [n_tokens, hidden_size] */
+    float *partial;          /* what this rank adds to it, or NULL: alone. Zeros between sums */
     float *cos, *sin;        /* [n_tokens, qk_rope_head_dim / 2] */
     float *keys;             /* of the layer: [n_tokens, kv_lora_rank + qk_rope_head_dim] */
     float *index_keys;       /* [n_tokens, index_head_dim], or NULL */
@@ -86,6 +103,7 @@ struct batch {
     float *gates;            /* the same */
     uint32_t *selected;      /* [n_tokens, index_topk], or NULL: everything is seen */
     struct forcing *forcing; /* [n_sequences] */
+    const struct expert_set **sets;    /* [n_sequences] of [n_layers]; NULL: all experts */
     struct ops_run *runs, *index_runs; /* [n_sequences], of a chunk */
     int routed;                        /* the last layer had a router */
     int sparse;                        /* the last layer used selected */
@@ -111,10 +129,40 @@ uint64_t runtime_attention_floats(const struct runtime *r);
 uint64_t runtime_mlp_floats(const struct runtime *r, size_t n);
 /* What batch_new() reserves. */
 uint64_t runtime_batch_bytes(const struct runtime *r, size_t tokens, size_t longest);
+/* Bytes that may still be reserved when the rest of memory is to do for a batch of these tokens,
+ * whose own bytes are not taken off. */
+uint64_t runtime_room(const struct runtime *r, size_t tokens, size_t longest);
+/* How many of these tokens one batch should have, at least 1: half of what is free beside the floor
+ * goes to it, and where all weights fit, no more than makes a difference. beside: bytes per token
+ * that the caller will reserve. */
+size_t runtime_batch_most(const struct runtime *r, size_t tokens, size_t longest, uint64_t beside);
 /* Count bytes against mem; PREP_EUSAGE with the floor when there is no room. */
 PREP_MUST_CHECK int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens,
                                     size_t longest, struct prep_error *err);
 void runtime_unreserve(struct runtime *r, uint64_t bytes);
+
+/* Is the model split? */
+static inline int runtime_is_split(const struct runtime *r)
+{
+    return r->shard.n > 1;
+}
+/* mem, weights_total, weights_floor and *n_threads: what all ranks can do with. */
+PREP_MUST_CHECK int runtime_agree_memory(struct runtime *r, int *n_threads, struct prep_error *err);
+/* Have all ranks opened the same model? */
+PREP_MUST_CHECK int runtime_compare_ranks(const struct runtime *r, struct prep_error *err);
+/* Before bytes are exchanged: fails on every rank when one has failed. */
+PREP_MUST_CHECK int runtime_meet(const struct runtime *r, struct prep_error *err);
+/* hidden += sum over ranks of partial; alone nothing. what: for messages. */
+PREP_MUST_CHECK int runtime_join(struct runtime *r, int layer, struct batch *b, const char *what,
+                                 struct prep_error *err);
+/* Rows [first, first + n) of hidden are those of partial, summed over ranks: embeddings. */
+PREP_MUST_CHECK int runtime_share_hidden(struct runtime *r, struct batch *b,
+                                         struct prep_error *err);
+/* Columns of the other ranks into logits [n, vocab_size]. */
+PREP_MUST_CHECK int runtime_share_logits(struct runtime *r, float *logits, size_t n,
+                                         struct prep_error *err);
+/* Who this rank is, what it holds, and memory to exchange logits. */
+PREP_MUST_CHECK int runtime_split(struct runtime *r, struct ranks *ranks, struct prep_error *err);
 
 PREP_MUST_CHECK int runtime_attention(struct runtime *r, int layer, struct batch *b,
                                       const struct chunk *chunk, const struct taps *taps,

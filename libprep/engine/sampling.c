@@ -105,6 +105,13 @@ void sampler_free(struct sampler *s)
     free(s);
 }
 
+uint64_t sampler_bytes(uint32_t vocab_size)
+{
+    const struct sampler *s = NULL;
+    return sizeof *s + vocab_size * (uint64_t)(sizeof *s->counts + sizeof *s->seen + sizeof *s->z +
+                                               sizeof *s->heap);
+}
+
 static int see(struct sampler *s, uint32_t token, struct prep_error *err)
 {
     if (token >= s->n)

@@ -66,6 +66,8 @@ PREP_MUST_CHECK int sampler_new(struct sampler **s, const struct sampling *optio
                                 uint32_t vocab_size, uint64_t seed, uint64_t sequence,
                                 struct prep_error *err);
 void sampler_free(struct sampler *s); /* accepts NULL */
+/* What a sampler holds. */
+uint64_t sampler_bytes(uint32_t vocab_size);
 
 /* Tell it the prompt, for the repetition penalty. Ids beyond the vocabulary are PREP_EUSAGE. */
 PREP_MUST_CHECK int sampler_see_prompt(struct sampler *s, const uint32_t *tokens, size_t n,

@@ -128,10 +128,14 @@ static size_t fill_sequences(struct run *run, const struct unit *u, size_t less)
 }
 
 /* Is lane i of a group in its batch? All are, but for an MTP layer those only that are heard. */
-static int force_lane(struct run *run, size_t lane, size_t slot, const size_t *slots, size_t n)
+static int lead_lane(struct run *run, size_t lane, size_t slot, const size_t *slots, size_t n)
 {
     const int by = run->s->lanes[lane].forced_by;
+    const struct expert_set *among = run->s->lanes[lane].among;
     struct group *g = &run->groups[run->group_of[lane]];
+    for (size_t i = 0; i < n && among; i++)
+        if (batch_restrict(g->batch, slot * n + i, among, run->err))
+            return -1;
     if (by < 0)
         return 0;
     const struct group *from = &run->groups[run->group_of[by]];
@@ -164,7 +168,7 @@ static int make_batches(struct run *run, const struct unit *u, size_t less)
                 continue;
             run->batches[lane] = g->batch;
             run->offsets[lane] = slots[lane] * (g->batch->n_tokens / n_slots);
-            if (force_lane(run, lane, slots[lane], slots, n))
+            if (lead_lane(run, lane, slots[lane], slots, n))
                 return -1;
         }
     }
@@ -195,6 +199,11 @@ static int feed(struct run *run, size_t lane, size_t n_tokens)
     return 0;
 }
 
+static int is_mine(const struct run *run, size_t unit)
+{
+    return run->s->n_parts < 2 || unit % run->s->n_parts == run->s->part;
+}
+
 static void tell(struct run *run, size_t tokens)
 {
     run->done += tokens;
@@ -202,7 +211,7 @@ static void tell(struct run *run, size_t tokens)
         return;
     struct progress p = {.phase = "forward", .done_bytes = run->done};
     for (size_t i = 0; i < run->s->n_sequences; i++)
-        p.total_bytes += run->s->sequences[i].n;
+        p.total_bytes += is_mine(run, i / run->unit_sequences) ? run->s->sequences[i].n : 0;
     p.total_bytes *= (uint64_t)run->n_layers;
     run->s->progress(run->s->progress_arg, &p);
 }
@@ -268,7 +277,11 @@ static void free_tiles(struct run *run)
 
 static int make_tiles(struct run *run, size_t n_rows)
 {
-    run->tile = tile_rows(run, n_rows);
+    /* Of a split model each rank has its own room, and all make the same rows. */
+    uint64_t tile = tile_rows(run, n_rows);
+    if (runtime_least(run->groups[0].r, &tile, run->err))
+        return -1;
+    run->tile = (size_t)tile;
     for (size_t k = 0; k < run->n_groups; k++) {
         struct group *g = &run->groups[k];
         const size_t rows = g->n_heard * run->tile;
@@ -388,6 +401,8 @@ static int chunk_major(struct run *run)
     int rc = 0;
     for (size_t i = 0; i < run->n_units && !rc; i++) {
         const struct unit u = unit_at(run, i);
+        if (!is_mine(run, i))
+            continue;
         rc = make_batches(run, &u, 0) || embed(run);
         for (int layer = 0; layer < run->n_layers && !rc; layer++)
             rc = run_layer(run, &u, layer);

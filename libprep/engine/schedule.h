@@ -11,6 +11,8 @@
  *    2  the same with the original's choices     {B,  0, -1}      forced KL
  *    3  each layer from the original's input     {B,  0,  0}      block output error
  *
+ * and keep sets beside each other are lanes of the original, each restricted to its experts.
+ *
  * Chunk-major: a unit of sequences goes through all layers, then the next unit. Layer-major: all
  * units go through a layer, then through the next; hidden states wait in memory or in a spill file.
  * Both call the visitor with the same bytes, in (unit, layer) or (layer, unit) order; logits come
@@ -19,9 +21,9 @@
  * Shapes     hidden states [tokens, hidden_size] F32, tokens counted through the unit
  * Ownership  everything is borrowed for the run
  * Errors     those of runtime.h; PREP_EUSAGE for lanes that do not fit together (a lane is forced
- *            by and fed from earlier lanes only; models must agree in shape); PREP_EIO,
- * PREP_ECREATE of the spill file. What a visitor raises ends the run Threads    visitors are called
- * from the calling thread
+ *            by and fed from earlier lanes only; models must agree in shape); PREP_EIO and
+ *            PREP_ECREATE of the spill file. What a visitor raises ends the run
+ * Threads    visitors are called from the calling thread
  */
 #ifndef PREP_ENGINE_SCHEDULE_H
 #define PREP_ENGINE_SCHEDULE_H
@@ -34,13 +36,14 @@
 extern "C" {
 #endif
 
-enum { SCHEDULE_MAX_LANES = 16 };
+enum { SCHEDULE_MAX_LANES = 64 };
 
 struct lane {
     struct runtime *runtime; /* lanes of one runtime stand next to each other */
     int forced_by;           /* an earlier lane, or -1 */
     int fed_by;              /* takes that earlier lane's input at every layer, or -1: its own */
     const struct taps *taps; /* may be NULL; the first lane of a runtime only */
+    const struct expert_set *among; /* [layers of the model], or NULL: see batch_restrict() */
 };
 
 /* Sequences of a unit at a layer. */
@@ -80,6 +83,8 @@ struct schedule {
     size_t n_lanes;
     int n_layers; /* main layers to run, 0: all; without logits when fewer */
     int with_mtp; /* then also the first MTP layer, for the lanes that are not fed */
+    /* Chunk-major: only units part, part + n_parts, part + 2 n_parts, ... are run. 0 parts: all. */
+    size_t part, n_parts;
     int layer_major;
     const struct io *io; /* for the spill file */
     const char *spill;   /* its path, or NULL: hidden states wait in memory */

@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "libprep/engine/source.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Pieces with at most GAP bytes between them are read together, BOUNCE bytes at a time: the pages
+ * between are fetched by the system anyway, and a call per row of a small expert costs more.
+ */
+enum { GAP = 16 << 10, BOUNCE = 1 << 20 };
+
 size_t source_count(const struct source *s)
 {
     return s->view ? s->view->n_tensors : s->checkpoint->n_tensors;
@@ -16,11 +25,18 @@ void source_reader_init(struct source_reader *r, const struct source *s)
     *r = (struct source_reader){.source = s, .fd = -1};
 }
 
-void source_reader_fini(struct source_reader *r)
+static void close_file(struct source_reader *r)
 {
     if (r->open)
         io_close_read(r->open->io, r->fd);
     r->open = NULL;
+}
+
+void source_reader_fini(struct source_reader *r)
+{
+    close_file(r);
+    free(r->bounce);
+    r->bounce = NULL;
 }
 
 static int open_file(struct source_reader *r, const struct checkpoint *c, uint32_t file,
@@ -28,7 +44,7 @@ static int open_file(struct source_reader *r, const struct checkpoint *c, uint32
 {
     if (r->open == c && r->file == file)
         return 0;
-    source_reader_fini(r);
+    close_file(r);
     if (checkpoint_reopen(c, &c->files[file], &r->fd, err))
         return -1;
     r->open = c;
@@ -85,4 +101,34 @@ int source_read(struct source_reader *r, size_t tensor, uint64_t offset, void *b
         return read_rows(r, t, offset, buf, n, err);
     return read_stored(r, s->view->sources[t->source], view_source(s->view, t), offset, buf, n,
                        err);
+}
+
+static int read_each(struct source_reader *r, size_t tensor, const struct linear_piece *p,
+                     unsigned char *to, struct prep_error *err)
+{
+    for (uint64_t i = 0; i < p->n; i++)
+        if (source_read(r, tensor, p->offset + i * p->stride, to + i * p->bytes, p->bytes, err))
+            return -1;
+    return 0;
+}
+
+int source_read_pieces(struct source_reader *r, size_t tensor, const struct linear_piece *p,
+                       void *buf, struct prep_error *err)
+{
+    unsigned char *to = buf;
+    if (p->n == 1 || p->stride - p->bytes > GAP || p->stride > BOUNCE / 2)
+        return read_each(r, tensor, p, to, err);
+    if (!r->bounce && !(r->bounce = malloc(BOUNCE)))
+        return prep_fail(err, PREP_ENOMEM, "%s: no memory to read rows",
+                         source_info(r->source, tensor)->name);
+    const uint64_t most = BOUNCE / p->stride;
+    for (uint64_t i = 0; i < p->n; i += most) {
+        const uint64_t n = p->n - i < most ? p->n - i : most;
+        if (source_read(r, tensor, p->offset + i * p->stride, r->bounce,
+                        (n - 1) * p->stride + p->bytes, err))
+            return -1;
+        for (uint64_t k = 0; k < n; k++)
+            memcpy(to + (i + k) * p->bytes, r->bounce + k * p->stride, p->bytes);
+    }
+    return 0;
 }

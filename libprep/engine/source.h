@@ -10,6 +10,7 @@
 #ifndef PREP_ENGINE_SOURCE_H
 #define PREP_ENGINE_SOURCE_H
 
+#include "libprep/quant/linear_slice.h"
 #include "libprep/store/view.h"
 
 #ifdef __cplusplus
@@ -31,6 +32,7 @@ struct source_reader {
     uint32_t file;
     int fd;
     uint64_t read_bytes;
+    unsigned char *bounce; /* of pieces that lie close together */
 };
 
 void source_reader_init(struct source_reader *r, const struct source *s);
@@ -39,6 +41,13 @@ void source_reader_fini(struct source_reader *r); /* accepts a zeroed struct */
 /* Bytes [offset, offset + n) of a tensor; of a tensor with picked rows, whole rows. */
 PREP_MUST_CHECK int source_read(struct source_reader *r, size_t tensor, uint64_t offset, void *buf,
                                 size_t n, struct prep_error *err);
+/*
+ * Pieces of a tensor, one after the other. Those that lie close together are read with what is
+ * between them, which counts in read_bytes.
+ */
+PREP_MUST_CHECK int source_read_pieces(struct source_reader *r, size_t tensor,
+                                       const struct linear_piece *p, void *buf,
+                                       struct prep_error *err);
 
 #ifdef __cplusplus
 }

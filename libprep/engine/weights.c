@@ -116,29 +116,30 @@ static uint64_t aligned(uint64_t n)
     return (n + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Bytes of one row of a plain matrix. */
-static uint64_t row_bytes(const struct linear *l)
+struct weight weight_of(const struct linear *l)
 {
-    return l->tensors[0].info->bytes / l->out;
+    return (struct weight){.name = l->name, .linear = l, .count = l->out, .cols = l->in};
 }
 
-/* Bytes of part i of a module's linear, and where they begin in the tensor. */
-static uint64_t part_bytes(const struct weight *w, int i, uint64_t *offset)
+struct weight weight_of_slice(const struct linear_slice *s)
 {
-    *offset = 0;
-    if (w->linear->form != LINEAR_PLAIN)
-        return w->linear->tensors[i].info->bytes;
-    *offset = w->first * row_bytes(w->linear);
-    return w->count * row_bytes(w->linear);
+    return (struct weight){.name = s->linear.name,
+                           .linear = &s->linear,
+                           .slice = s,
+                           .first = s->linear.first_row + s->lead_row,
+                           .count = s->rows,
+                           .lead_row = s->lead_row,
+                           .lead_col = s->lead_col,
+                           .cols = s->cols};
 }
 
 static uint64_t module_bytes(const struct weight *w)
 {
-    uint64_t offset, sum = 0;
+    uint64_t sum = 0;
     if (!w->linear)
         return aligned(w->count * sizeof(float));
     for (int i = 0; i < w->linear->n_tensors; i++)
-        sum += aligned(part_bytes(w, i, &offset));
+        sum += aligned(w->linear->tensors[i].info->bytes);
     return sum;
 }
 
@@ -162,9 +163,20 @@ const struct weight *weights_at(const struct weights *w, uint32_t id)
     return &w->slots[id].w;
 }
 
+uint32_t weights_count(const struct weights *w)
+{
+    return (uint32_t)w->n;
+}
+
 uint64_t weights_bytes(const struct weights *w, uint32_t id)
 {
     return w->slots[id].bytes;
+}
+
+uint64_t weights_stored_bytes(const struct weights *w, uint32_t id)
+{
+    const struct weight *m = &w->slots[id].w;
+    return m->linear ? linear_bytes(m->linear) : m->vector->bytes;
 }
 
 uint64_t weights_total(const struct weights *w)
@@ -249,13 +261,20 @@ static int make_room(struct weights *w, uint64_t bytes, int even_awaited, unsign
     return 0;
 }
 
+/* There may be room for what it has to read. The user waits for nothing while it calls. */
+static void wake_reader(struct weights *w)
+{
+    if (w->at < w->n_queue)
+        pthread_cond_broadcast(&w->changed);
+}
+
 void weights_limit(struct weights *w, uint64_t bytes)
 {
     unsigned char *none = NULL; /* no module has 0 bytes, so it stays so */
     pthread_mutex_lock(&w->lock);
     w->limit = bytes;
     (void)make_room(w, 0, 1, &none);
-    pthread_cond_broadcast(&w->changed);
+    wake_reader(w);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -300,9 +319,10 @@ static int load_linear(struct source_reader *r, struct slot *s, struct prep_erro
 {
     unsigned char *p = s->buffer;
     for (int i = 0; i < s->w.linear->n_tensors; i++) {
-        uint64_t offset;
-        const uint64_t n = part_bytes(&s->w, i, &offset);
-        if (source_read(r, s->w.linear->tensors[i].index, offset, p, n, err))
+        const struct linear_tensor *t = &s->w.linear->tensors[i];
+        const uint64_t n = t->info->bytes;
+        if (s->w.slice ? source_read_pieces(r, t->index, &s->w.slice->pieces[i], p, err)
+                       : source_read(r, t->index, 0, p, n, err))
             return -1;
         s->w.parts[i] = (struct span){p, n};
         p += aligned(n);
@@ -394,9 +414,11 @@ static int announce(struct weights *w, const uint32_t *ids, size_t n, struct pre
         w->queue[w->n_queue++] = ids[i];
         w->slots[ids[i]].awaited = w->slots[ids[i]].state == HELD;
     }
-    if (!w->started && n && !pthread_create(&w->thread, NULL, read_ahead, w))
+    while (w->at < w->n_queue && w->slots[w->queue[w->at]].state == HELD)
+        w->at++;
+    if (!w->started && w->at < w->n_queue && !pthread_create(&w->thread, NULL, read_ahead, w))
         w->started = 1;
-    pthread_cond_broadcast(&w->changed);
+    wake_reader(w);
     return 0;
 }
 
@@ -457,7 +479,7 @@ void weights_put(struct weights *w, uint32_t id)
     pthread_mutex_lock(&w->lock);
     w->slots[id].pins--;
     (void)make_room(w, 0, 0, &none);
-    pthread_cond_broadcast(&w->changed);
+    wake_reader(w);
     pthread_mutex_unlock(&w->lock);
 }
 

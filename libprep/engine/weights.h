@@ -2,10 +2,10 @@
 /*
  * weights.h - the modules of a model, brought into memory when they are needed.
  *
- * A module is a linear in whichever form it is stored, or a vector, which is widened to F32 when it
- * is read. The pool holds as many as its bound allows, least recently used go first, and a reader
- * thread brings what was announced while others compute. If everything fits, everything is read
- * once.
+ * A module is a linear in whichever form it is stored, or some of its rows and columns
+ * (linear_slice.h), or a vector, which is widened to F32 when it is read. The pool holds as many as
+ * its bound allows, least recently used go first, and a reader thread brings what was announced
+ * while others compute. If everything fits, everything is read once.
  *
  *    weights_announce(ids in order of use)  ->  reader  ->  weights_get(id) ... weights_put(id)
  *
@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #include "libprep/engine/source.h"
-#include "libprep/quant/linear.h"
+#include "libprep/quant/linear_slice.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,16 +33,23 @@ extern "C" {
 
 /* One module. What stands before `parts` is set by whoever adds it. */
 struct weight {
-    const char *name;            /* for messages: of the module or tensor */
-    const struct linear *linear; /* NULL: a vector */
+    const char *name;                 /* for messages: of the module or tensor */
+    const struct linear *linear;      /* what is held; NULL: a vector */
+    const struct linear_slice *slice; /* whose linear that is; NULL: all of it */
     const struct tensor_info *vector;
-    uint32_t tensor;       /* of the vector: its number in the source */
-    uint64_t first, count; /* rows of a plain matrix that this module is; of any other all, of a
-                              vector 0 and its length */
+    uint32_t tensor;             /* of the vector: its number in the source */
+    uint64_t first, count;       /* rows that are used: they begin at row `first` of the whole
+                                    matrix. Of a vector 0 and its length */
+    uint64_t lead_row, lead_col; /* where they begin in what is held ... */
+    uint64_t cols;               /* ... and how many columns */
 
     struct span parts[LINEAR_PARTS]; /* bytes of linear->tensors, while held */
     const float *values;             /* of a vector, while held */
 };
+
+/* A module that is all of a linear, or a slice. */
+struct weight weight_of(const struct linear *l);
+struct weight weight_of_slice(const struct linear_slice *s);
 
 struct weights;
 
@@ -56,7 +63,10 @@ PREP_MUST_CHECK int weights_add(struct weights *w, const struct weight *module, 
                                 struct prep_error *err);
 /* The module, without its bytes; valid until the next weights_add(). */
 const struct weight *weights_at(const struct weights *w, uint32_t id);
+uint32_t weights_count(const struct weights *w);
 uint64_t weights_bytes(const struct weights *w, uint32_t id);
+/* The same as it is stored: vectors in their dtype, nothing for alignment. */
+uint64_t weights_stored_bytes(const struct weights *w, uint32_t id);
 uint64_t weights_total(const struct weights *w);
 uint64_t weights_largest(const struct weights *w);
 /* The pool's bound; what is over it is dropped as soon as nobody holds it. */

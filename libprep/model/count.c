@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "libprep/model/shard.h"
+
 const struct weight_format WEIGHT_FORMATS[] = {
     {"bf16", "BF16", LINEAR_BF16, MODULES_NONE, 0, 0, 0, RUNG_BF16, 0},
     {"fp8", "FP8, blocks of 128x128 (source)", LINEAR_FP8, MODULES_FP8, 1, 128, 0, RUNG_BF16, 0},
@@ -148,69 +150,89 @@ static uint64_t linear_bytes(const struct weight_format *f, uint64_t rows, uint6
     return 2 * rows * cols;
 }
 
-/* The shape of one rank's share (model.md section 8). */
-static void split(const struct tensor_spec *s, uint64_t tp, uint64_t *rows, uint64_t *cols)
+/* Rows and columns that a format cannot be cut within: as quant/linear_slice.h cuts what is stored.
+ */
+static void blocks_of(const struct weight_format *f, uint64_t *rows, uint64_t *cols)
 {
-    *rows = s->rows;
-    *cols = s->cols;
-    switch (s->part) {
-    case PART_EMBED:
-    case PART_LM_HEAD:
-        *rows = divide_up(*rows, tp); /* engines pad the vocabulary */
-        break;
-    case PART_Q_B:
-    case PART_KV_B:
-    case PART_GATE:
-    case PART_UP:
-    case PART_SHARED_GATE:
-    case PART_SHARED_UP:
-        *rows /= tp;
-        break;
-    case PART_O:
-    case PART_DOWN:
-    case PART_SHARED_DOWN:
-        *cols /= tp;
-        break;
-    default: /* replicated */
-        break;
-    }
+    *rows = f->linear == LINEAR_FP8 ? (uint64_t)f->group : f->linear == LINEAR_INT4 ? 8 : 1;
+    *cols = f->linear == LINEAR_BF16 ? 1 : (uint64_t)f->group;
 }
 
-static void size_spec(struct format_size *out, const struct config *c,
-                      const struct weight_format *f, const struct tensor_spec *s, int tp, int *cut)
+/* Adding up a format: bytes of a rank beside those of all. */
+struct counting {
+    struct format_size *out;
+    const struct config *c;
+    const struct weight_format *f;
+    struct gguf_rule rule;
+    struct shard shard;
+    uint64_t rank_bytes; /* of the rank at hand */
+};
+
+/* The whole blocks around what a rank has of a quantized linear. */
+static uint64_t share_bytes(struct counting *n, const struct tensor_spec *s)
 {
-    const uint64_t copies = stored_copies(c, s), width = dtype_bits((enum dtype)s->dtype) / 8;
-    const int quantize = (f->mtp || s->layer < c->num_hidden_layers) &&
+    const struct shard_ranges r = shard_ranges(s->part, s->rows, s->cols, &n->shard);
+    uint64_t block_rows, block_cols, tensors;
+    blocks_of(n->f, &block_rows, &block_cols);
+    const uint64_t rows = shard_blocks(r.rows, block_rows, s->rows).n;
+    const uint64_t cols = shard_blocks(r.cols, block_cols, s->cols).n;
+    n->out->rank_cut |= rows != r.rows.n || cols != r.cols.n;
+    return linear_bytes(n->f, rows, cols, &tensors);
+}
+
+static void size_spec(struct counting *n, const struct tensor_spec *s)
+{
+    struct format_size *out = n->out;
+    const struct weight_format *f = n->f;
+    const uint64_t copies = stored_copies(n->c, s), width = dtype_bits((enum dtype)s->dtype) / 8;
+    const int quantize = (f->mtp || s->layer < n->c->num_hidden_layers) &&
                          spec_in_modules(s, f->modules) && linear_fits(f, s->rows, s->cols);
-    uint64_t rows, cols, tensors = 1;
-    split(s, (uint64_t)tp, &rows, &cols);
-    if (quantize) {
-        out->quantized += copies;
-        out->bytes += copies * linear_bytes(f, s->rows, s->cols, &tensors);
-        if (linear_fits(f, rows, cols))
-            out->rank_bytes += copies * linear_bytes(f, rows, cols, &tensors);
-        else
-            *cut = 1;
-    } else {
-        out->bytes += copies * width * spec_elements(s);
-        out->rank_bytes += copies * width * rows * cols;
-    }
+    const struct shard_ranges r = shard_ranges(s->part, s->rows, s->cols, &n->shard);
+    uint64_t tensors = 1;
+    const uint64_t bytes =
+        quantize ? linear_bytes(f, s->rows, s->cols, &tensors) : width * spec_elements(s);
+    n->rank_bytes += copies * (quantize ? share_bytes(n, s) : width * r.rows.n * r.cols.n);
+    if (n->shard.rank > 0)
+        return;
+    out->quantized += quantize ? copies : 0;
+    out->bytes += copies * bytes;
     out->tensors += copies * tensors;
 }
 
-static void size_spec_gguf(struct format_size *out, const struct config *c,
-                           const struct gguf_rule *rule, const struct tensor_spec *s)
+/* A rank's share of a GGUF tensor: whole heads of kv_b, rows, or whole blocks of columns. */
+static uint64_t gguf_share_bytes(struct counting *n, const struct gguf_tensor *t,
+                                 const struct ggml_type_info *type)
+{
+    const enum shard_axis axis = shard_axis(t->spec->part);
+    struct shard_range rows = {0, t->n_rows}, cols = {0, t->n_cols};
+    const uint64_t copies = (uint64_t)t->spec->copies;
+    if (axis == SHARD_ROWS) {
+        rows = shard_range(t->n_rows / copies, &n->shard);
+        rows.n *= copies;
+    }
+    if (axis == SHARD_COLS) {
+        const struct shard_range mine = shard_range(t->n_cols, &n->shard);
+        cols = shard_blocks(mine, type->block, t->n_cols);
+        n->out->rank_cut |= cols.n != mine.n;
+    }
+    return cols.n / type->block * type->block_bytes * rows.n;
+}
+
+static void size_spec_gguf(struct counting *n, const struct tensor_spec *s)
 {
     struct gguf_tensor t[2];
-    if (stored_copies(c, s) == 0)
+    if (stored_copies(n->c, s) == 0)
         return;
-    int n = gguf_tensors_of(c, s, t);
-    for (int i = 0; i < n; i++) {
-        enum ggml_type type = gguf_type_of(rule, &t[i]);
-        out->bytes += divide_up(gguf_tensor_bytes(&t[i], type), 32) * 32;
-        out->quantized += type != GGML_F32 && type != GGML_F16 && type != GGML_BF16;
+    const int n_tensors = gguf_tensors_of(n->c, s, t);
+    for (int i = 0; i < n_tensors; i++) {
+        const enum ggml_type type = gguf_type_of(&n->rule, &t[i]);
+        n->rank_bytes += gguf_share_bytes(n, &t[i], ggml_type_info(type));
+        if (n->shard.rank > 0)
+            continue;
+        n->out->bytes += divide_up(gguf_tensor_bytes(&t[i], type), 32) * 32;
+        n->out->quantized += type != GGML_F32 && type != GGML_F16 && type != GGML_BF16;
+        n->out->tensors++;
     }
-    out->tensors += (uint64_t)n;
 }
 
 void count_format(struct format_size *out, const struct config *c, const struct weight_format *f,
@@ -218,47 +240,34 @@ void count_format(struct format_size *out, const struct config *c, const struct 
 {
     struct tensor_spec specs[INVENTORY_MAX_SPECS];
     const int end = with_mtp ? c->n_layers : c->num_hidden_layers;
-    const struct gguf_rule rule = {.rung = f->rung,
-                                   .family_mixture = f->family_mixture,
-                                   .block_count = end,
-                                   .expert_count = c->n_routed_experts,
-                                   .tied = c->tie_word_embeddings};
-    int cut = 0;
+    struct counting n = {.out = out,
+                         .c = c,
+                         .f = f,
+                         .rule = {.rung = f->rung,
+                                  .family_mixture = f->family_mixture,
+                                  .block_count = end,
+                                  .expert_count = c->n_routed_experts,
+                                  .tied = c->tie_word_embeddings}};
     *out = (struct format_size){0};
-    for (int layer = INVENTORY_GLOBALS; layer < end; layer++) {
-        int n = inventory_layer(c, layer, specs);
-        for (int i = 0; i < n; i++) {
-            if (f->linear == LINEAR_GGUF)
-                size_spec_gguf(out, c, &rule, &specs[i]);
-            else
-                size_spec(out, c, f, &specs[i], tp, &cut);
+    for (int rank = 0; rank < tp; rank++) {
+        n.shard = (struct shard){rank, tp};
+        n.rank_bytes = 0;
+        for (int layer = INVENTORY_GLOBALS; layer < end; layer++) {
+            const int n_specs = inventory_layer(c, layer, specs);
+            for (int i = 0; i < n_specs; i++) {
+                if (f->linear == LINEAR_GGUF)
+                    size_spec_gguf(&n, &specs[i]);
+                else
+                    size_spec(&n, &specs[i]);
+            }
         }
+        out->rank_bytes = n.rank_bytes > out->rank_bytes ? n.rank_bytes : out->rank_bytes;
     }
-    if (cut)
-        out->rank_bytes = 0;
-}
-
-int count_check_tp(const struct config *c, int tp, struct prep_error *err)
-{
-    const struct {
-        const char *what;
-        int64_t n;
-    } rows[] = {{"heads", c->num_attention_heads},
-                {"columns of a routed expert", c->moe_intermediate_size},
-                {"columns of a dense MLP", c->intermediate_size}};
-    if (tp < 1)
-        return prep_fail_tag(err, PREP_EUSAGE, "TP_DIVISIBILITY", "%d ranks, want at least 1", tp);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (rows[i].n % tp != 0)
-            return prep_fail_tag(err, PREP_EUSAGE, "TP_DIVISIBILITY",
-                                 "%lld %s do not split over %d ranks", (long long)rows[i].n,
-                                 rows[i].what, tp);
-    return 0;
 }
 
 const char *kv_layout_name(enum kv_layout layout)
 {
-    static const char *const NAMES[KV_COUNT] = {"bf16", "fp8", "dsa-fp8", "index-keys-fp8"};
+    static const char *const NAMES[KV_LAYOUT_COUNT] = {"bf16", "fp8", "dsa-fp8", "index-keys-fp8"};
     return NAMES[layout];
 }
 
@@ -267,15 +276,15 @@ static uint64_t kv_layer(const struct config *c, enum kv_layout layout)
     const uint64_t latent = (uint64_t)c->kv_lora_rank, rope = (uint64_t)c->qk_rope_head_dim;
     const uint64_t key = (uint64_t)c->index_head_dim;
     switch (layout) {
-    case KV_BF16:
+    case KV_LAYOUT_BF16:
         return 2 * (latent + rope);
-    case KV_FP8:
+    case KV_LAYOUT_FP8:
         return latent + rope;
-    case KV_DSA_FP8:
+    case KV_LAYOUT_DSA_FP8:
         return latent + 4 * divide_up(latent, 128) + 2 * rope;
-    case KV_INDEX:
+    case KV_LAYOUT_INDEX:
         return key + 4 * divide_up(key, 128);
-    case KV_COUNT:
+    case KV_LAYOUT_COUNT:
         break;
     }
     return 0;
@@ -285,7 +294,7 @@ uint64_t count_kv_token(const struct config *c, enum kv_layout layout)
 {
     uint64_t layers = 0;
     for (int i = 0; i < c->num_hidden_layers; i++)
-        layers += layout != KV_INDEX || c->full_indexer[i];
+        layers += layout != KV_LAYOUT_INDEX || c->full_indexer[i];
     return layers * kv_layer(c, layout);
 }
 

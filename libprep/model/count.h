@@ -76,22 +76,21 @@ struct format_size {
     uint64_t bytes;
     uint64_t tensors;
     uint64_t quantized;  /* linears */
-    uint64_t rank_bytes; /* of one tensor-parallel rank; 0: GGUF, or a group would be cut */
+    uint64_t rank_bytes; /* of the tensor-parallel rank that has most (shard.h); GGUF: unpadded */
+    int rank_cut;        /* a block or group is cut: both ranks hold it. Serving engines refuse */
 };
 
-/* tp ranks, 1 for one; it must have passed count_check_tp(). */
+/* tp ranks, 1 for one; it must have passed shard_check(). */
 void count_format(struct format_size *out, const struct config *c, const struct weight_format *f,
                   int with_mtp, int tp);
 
-/* PREP_EUSAGE, tag TP_DIVISIBILITY, when heads or widths do not split over tp ranks. */
-PREP_MUST_CHECK int count_check_tp(const struct config *c, int tp, struct prep_error *err);
-
 enum kv_layout {
-    KV_BF16,    /* latent and rotated key in BF16 */
-    KV_FP8,     /* both in FP8 (dense attention path) */
-    KV_DSA_FP8, /* latent FP8 with an F32 scale per 128, rotated key BF16 */
-    KV_INDEX,   /* index keys, FP8 with an F32 scale per 128; layers with their own indexer only */
-    KV_COUNT
+    KV_LAYOUT_BF16,    /* latent and rotated key in BF16 */
+    KV_LAYOUT_FP8,     /* both in FP8 (dense attention path) */
+    KV_LAYOUT_DSA_FP8, /* latent FP8 with an F32 scale per 128, rotated key BF16 */
+    KV_LAYOUT_INDEX,   /* index keys, FP8 with an F32 scale per 128; layers with their own indexer
+                          only */
+    KV_LAYOUT_COUNT
 };
 
 const char *kv_layout_name(enum kv_layout layout);

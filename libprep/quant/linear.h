@@ -79,6 +79,9 @@ struct linear {
     uint64_t block_rows, block_cols; /* FP8_BLOCK */
     uint8_t zero_bias;               /* GPTQ: 1 when zeros are stored less one (v1), else 0 */
     uint8_t symmetric;               /* integers: the config promises zero = 8 */
+    uint8_t any_order;               /* integers: g_idx may name any group (desc_act) */
+    const struct linear *whole;      /* of a slice (linear_slice.h): what it is cut from ... */
+    uint64_t first_row, first_col;   /* ... and where it begins */
     uint8_t n_tensors;
     struct linear_tensor tensors[LINEAR_PARTS];
 };

@@ -209,6 +209,13 @@ static int decode_nvfp4(struct decoding *d)
 
 /* Integers */
 
+/* Groups that are held: a slice may hold more of them than its inputs fill. */
+static uint64_t n_groups_of(const struct linear *l)
+{
+    const struct tensor_info *scales = linear_tensor(l, LINEAR_SCALES)->info;
+    return scales->shape[l->form == LINEAR_GPTQ ? 0 : 1];
+}
+
 static void int4_source(const struct decoding *d, struct int4_source *s)
 {
     const struct linear *l = d->l;
@@ -217,6 +224,8 @@ static void int4_source(const struct decoding *d, struct int4_source *s)
         int4_source_gptq(s, l->out, l->in, l->group);
     else
         int4_source_packed(s, l->in, l->group);
+    if (l->form == LINEAR_PACK_QUANTIZED)
+        s->scale_row_step = s->zero_word_step = n_groups_of(l);
     s->words = part(d, LINEAR_CODES);
     s->scales = part(d, LINEAR_SCALES);
     s->scale_type = dtype == DTYPE_F16    ? INT4_SCALE_F16
@@ -227,20 +236,36 @@ static void int4_source(const struct decoding *d, struct int4_source *s)
     s->g_idx = part(d, LINEAR_GROUPS);
 }
 
-/* Sets g_idx to NULL when it says i / group, as it mostly does. */
+static int bad_g_idx(const struct decoding *d, uint64_t input, uint32_t group, uint64_t n_groups)
+{
+    return prep_fail_tag(d->err, PREP_EDATA, "G_IDX",
+                         "%s: group of input %llu is %d, want 0 to %llu",
+                         info(d, LINEAR_GROUPS)->name, (unsigned long long)input,
+                         (int)(int32_t)group, (unsigned long long)(n_groups - 1));
+}
+
+/*
+ * Sets g_idx to NULL when it says i / group, as it mostly does. A slice that holds the groups of
+ * its own inputs only cannot do without that.
+ */
 static int judge_g_idx(const struct decoding *d, struct int4_source *s)
 {
-    const uint64_t n_groups = d->l->in / d->l->group;
+    const struct linear *l = d->l;
+    const uint64_t held = n_groups_of(l), first = l->any_order ? 0 : l->first_col / l->group;
+    const uint64_t all = l->whole ? n_groups_of(l->whole) : held;
     int natural = 1;
-    for (uint64_t i = 0; i < d->l->in && s->g_idx; i++) {
+    for (uint64_t i = 0; i < l->in && s->g_idx; i++) {
         const uint32_t g = load_u32_at(s->g_idx, i);
-        if (g >= n_groups)
+        if (g >= all)
+            return bad_g_idx(d, l->first_col + i, g, all);
+        natural = natural && g == first + i / l->group;
+        if (!natural && held != all)
             return prep_fail_tag(d->err, PREP_EDATA, "G_IDX",
-                                 "%s: group of input %llu is %d, want "
-                                 "0 to %llu",
-                                 info(d, LINEAR_GROUPS)->name, (unsigned long long)i,
-                                 (int)(int32_t)g, (unsigned long long)(n_groups - 1));
-        natural = natural && g == i / d->l->group;
+                                 "%s: group of input %llu is %u, want %llu: desc_act is not true "
+                                 "in the config, so groups are cut in order; set it",
+                                 info(d, LINEAR_GROUPS)->name,
+                                 (unsigned long long)(l->first_col + i), (unsigned)g,
+                                 (unsigned long long)(first + i / l->group));
     }
     if (natural)
         s->g_idx = NULL;
@@ -258,12 +283,13 @@ static int judge_shape(const struct decoding *d)
         if (info(d, LINEAR_SHAPE)->dtype == DTYPE_I64)
             shape[i] = (uint64_t)load_u32_at(p, 2 * i + 1) << 32 | load_u32_at(p, 2 * i);
     }
-    if (shape[0] == d->l->out && shape[1] == d->l->in)
+    const struct linear *l = d->l->whole ? d->l->whole : d->l;
+    if (shape[0] == l->out && shape[1] == l->in)
         return 0;
     return prep_fail_tag(d->err, PREP_EDATA, "WEIGHT_SHAPE",
                          "%s says [%lld, %lld], the codes are [%llu, %llu]",
                          info(d, LINEAR_SHAPE)->name, (long long)shape[0], (long long)shape[1],
-                         (unsigned long long)d->l->out, (unsigned long long)d->l->in);
+                         (unsigned long long)l->out, (unsigned long long)l->in);
 }
 
 /* Scale and zero of one row and group. */
@@ -296,7 +322,7 @@ static int open_int4(struct decoding *d, struct int4_source *s)
     if (judge_g_idx(d, s) || judge_shape(d))
         return -1;
     for (uint64_t i = 0; i < d->rows->n; i++)
-        for (uint64_t g = 0; g < d->l->in / d->l->group; g++)
+        for (uint64_t g = 0; g < n_groups_of(d->l); g++)
             if (judge_int4_group(d, s, d->rows->first + i, g))
                 return -1;
     return 0;
@@ -469,6 +495,11 @@ int linear_check_inputs(const struct linear *l, const struct span *inputs, struc
     return 0;
 }
 
+static int linear_is_cut(const struct linear *l)
+{
+    return l->whole && (l->whole->out != l->out || l->whole->in != l->in);
+}
+
 int linear_decode_rows(const struct linear *l, const struct linear_codec *codec,
                        const struct span *inputs, const struct linear_rows *rows,
                        struct prep_error *err)
@@ -481,7 +512,10 @@ int linear_decode_rows(const struct linear *l, const struct linear_codec *codec,
     if (linear_check_inputs(l, inputs, err))
         return -1;
     if (decode_form(&d))
-        return -1;
+        return linear_is_cut(l)
+                   ? prep_note(err, "slice from row %llu, column %llu",
+                               (unsigned long long)l->first_row, (unsigned long long)l->first_col)
+                   : -1;
     if (rows->counts) {
         rows->counts->zero_scales += d.counts.zero_scales;
         rows->counts->overflows += count_infinite(&d);

@@ -87,10 +87,17 @@ static int is_absent(const struct config *c, const char *key)
     return node == JSON_NONE || json_type(&c->json, node) == JSON_NULL;
 }
 
+static int is_true(const struct config *c, const char *key)
+{
+    const uint32_t node = json_get(&c->json, c->quantization, key);
+    return node != JSON_NONE && json_type(&c->json, node) == JSON_TRUE;
+}
+
 static void read_zeros(struct linear_settings *s)
 {
     const struct config *c = s->c;
     const uint32_t sym = json_get(&c->json, c->quantization, "sym");
+    s->desc_act = is_true(c, "desc_act");
     s->symmetric = sym == JSON_NONE || json_type(&c->json, sym) != JSON_FALSE;
     s->zeros_unknown = NULL;
     if (strcmp(c->quant_method, "gptq") == 0) {

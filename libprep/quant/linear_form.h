@@ -32,6 +32,7 @@ struct linear_settings {
     const struct config *c;
     const char *zeros_unknown; /* why qzeros cannot be read, or NULL */
     uint8_t zero_bias, symmetric;
+    int desc_act;      /* GPTQ: g_idx may name any group */
     int powers_of_two; /* FP8: scale_fmt is ue8m0, so a U8 scale is an exponent */
 };
 

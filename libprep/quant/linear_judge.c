@@ -311,6 +311,7 @@ static int judge_gptq(struct linear *l, const struct linear_settings *s, struct 
     l->out = w->shape[1];
     l->zero_bias = s->zero_bias;
     l->symmetric = s->symmetric;
+    l->any_order = order && s->desc_act;
     if (l->out % 8 != 0)
         return prep_fail_tag(err, PREP_EDATA, "TENSOR_SHAPE",
                              "%s: %llu outputs, want a multiple of 8", w->name,
@@ -335,6 +336,7 @@ static int judge_packed(struct linear *l, const struct linear_settings *s, struc
     l->out = w->shape[0];
     l->in = 8 * w->shape[1];
     l->symmetric = zeros == NULL;
+    l->any_order = order != NULL;
     const uint64_t groups = scale->shape[1];
     return want_shape(scale, "SCALE_SHAPE", l->out, groups, "", err) ||
            judge_group(l, scale, groups, s, err) ||

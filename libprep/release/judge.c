@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "libprep/release/judge_parts.h"
+#include "libprep/release/judge_ranks.h"
 
 /* ---- what is measured ---- */
 
@@ -40,8 +40,10 @@ static int start_result(struct judge_result *r, struct judgement *j, const struc
     r->has_forced = j->has_original && same_counts(r);
     r->has_mtp = job->with_mtp;
     r->has_layers = j->has_original;
-    r->has_linears = j->has_original && !job->no_linears;
-    if (start_series(&r->free, j, 1, judged, err) ||
+    r->has_linears = j->has_original && !job->no_linears && !j->n_ranks;
+    if (judge_load_init(&r->load, r->model.config, &j->arena, err) ||
+        (r->model.map && judge_cut_make(&r->cut, r->model.map, &j->arena, err)) ||
+        start_series(&r->free, j, 1, judged, err) ||
         (r->has_forced && start_series(&r->forced, j, 1, 1, err)) ||
         (r->has_mtp &&
          (start_series(&r->mtp, j, 2, j->has_original, err) || start_draft(&r->draft, j, err))))
@@ -59,6 +61,8 @@ static int start_result(struct judge_result *r, struct judgement *j, const struc
 static int start_measuring(struct judgement *j, const struct judge_job *job, struct prep_error *err)
 {
     if ((j->has_original || j->has_reference) && start_series(&j->original_free, j, 1, 0, err))
+        return -1;
+    if (j->has_original && judge_load_init(&j->original_load, j->original.config, &j->arena, err))
         return -1;
     if (job->with_mtp && j->has_original &&
         (start_series(&j->original_mtp, j, 2, 0, err) || start_draft(&j->original_draft, j, err)))
@@ -147,6 +151,7 @@ static int run_schedule(struct judge_watch *w, struct prep_error *err)
 {
     struct judgement *j = w->j;
     const struct judge_text *t = &j->text;
+    const int dealt = judge_is_dealt(w->job);
     struct sequence *sequences =
         arena_calloc(&j->arena, (size_t)t->n_windows, sizeof *sequences, err);
     if (!sequences)
@@ -160,6 +165,8 @@ static int run_schedule(struct judge_watch *w, struct prep_error *err)
                                .lanes = w->lanes,
                                .n_lanes = w->n_lanes,
                                .with_mtp = w->job->with_mtp,
+                               .part = dealt ? (size_t)w->job->ranks->rank : 0,
+                               .n_parts = dealt ? (size_t)w->job->ranks->size : 0,
                                .io = w->job->io,
                                .visitor = {.arg = w,
                                            .before = judge_before_layer,
@@ -167,7 +174,7 @@ static int run_schedule(struct judge_watch *w, struct prep_error *err)
                                            .logits = judge_see_logits},
                                .progress = w->job->progress ? tell : NULL,
                                .progress_arg = w};
-    return schedule_run(&s, err);
+    return schedule_run(&s, err) || judge_ranks_gather(w, err) ? -1 : 0;
 }
 
 /* ---- figures ---- */
@@ -192,6 +199,7 @@ static int finish_result(struct judge_result *r, struct judgement *j, struct pre
 {
     const struct judge_series *p = j->has_original || j->has_reference ? &j->original_free : NULL;
     if (judge_series_finish(&r->free, p, &j->arena, err) ||
+        judge_spread_make(&r->spread, &r->free, &j->arena, err) ||
         (r->has_forced && judge_series_finish(&r->forced, p, &j->arena, err)) ||
         (r->has_mtp &&
          (judge_series_finish(&r->mtp, j->has_original ? &j->original_mtp : NULL, &j->arena, err) ||
@@ -202,8 +210,10 @@ static int finish_result(struct judge_result *r, struct judgement *j, struct pre
     if (!r->has_linears)
         return 0;
     judge_linears_finish(&r->linears);
-    return judge_linears_scope(&r->experts, &r->linears, ROLE_EXPERT, err) ||
-                   judge_linears_scope(&r->all, &r->linears, ROLE_OTHER, err)
+    r->by_layer = arena_calloc(&j->arena, (size_t)r->layers.n_layers + 1, sizeof *r->by_layer, err);
+    return !r->by_layer || judge_linears_scope(&r->experts, &r->linears, ROLE_EXPERT, err) ||
+                   judge_linears_scope(&r->all, &r->linears, ROLE_OTHER, err) ||
+                   judge_linears_layers(r->by_layer, &r->linears, r->layers.n_layers, err)
                ? -1
                : 0;
 }
@@ -299,24 +309,22 @@ static const char *inputs_name(enum inputs_scope inputs)
                                             : "";
 }
 
-static void describe(struct judgement *j, const struct judge_job *job)
+void judge_settings(char text[JUDGE_SETTINGS], const struct judge_model *m,
+                    const struct runtime_options *run)
 {
-    const struct config *c = j->results[0].model.config;
-    const struct runtime *r = j->results[0].model.runtime;
+    const struct config *c = m->config;
+    const double eps = run->latent_eps > 0 ? run->latent_eps : 1e-6;
     char pattern[65];
     int n = 0;
     for (; n < c->num_hidden_layers && n < 64; n++)
-        pattern[n] = runtime_is_full(r, n) ? 'F' : 'S';
+        pattern[n] = runtime_is_full(m->runtime, n) ? 'F' : 'S';
     pattern[n] = 0;
-    if (job->run.dense)
-        snprintf(j->settings, sizeof j->settings, "attention dense, norm_eps %g%s",
-                 job->run.latent_eps > 0 ? job->run.latent_eps : 1e-6,
-                 inputs_name(job->run.inputs));
+    if (run->dense)
+        snprintf(text, JUDGE_SETTINGS, "attention dense, norm_eps %g%s", eps,
+                 inputs_name(run->inputs));
     else
-        snprintf(j->settings, sizeof j->settings, "attention sparse, indexers %s%s, norm_eps %g%s",
-                 pattern, n < c->num_hidden_layers ? "..." : "",
-                 job->run.latent_eps > 0 ? job->run.latent_eps : 1e-6,
-                 inputs_name(job->run.inputs));
+        snprintf(text, JUDGE_SETTINGS, "attention sparse, indexers %s%s, norm_eps %g%s", pattern,
+                 n < c->num_hidden_layers ? "..." : "", eps, inputs_name(run->inputs));
 }
 
 static void add_stats(struct judgement *j, const struct judge_model *m)
@@ -327,6 +335,18 @@ static void add_stats(struct judgement *j, const struct judge_model *m)
     runtime_stats(m->runtime, &s);
     j->peak_weights += s.peak_weights;
     j->read_bytes += s.read_bytes;
+}
+
+static int share_bytes(struct judgement *j, const struct judge_job *job, struct prep_error *err)
+{
+    if (!j->n_ranks)
+        return 0;
+    if (j->has_original && judge_ranks_bytes(&j->original_rank_bytes, j, job, &j->original, err))
+        return -1;
+    for (size_t i = 0; i < j->n_results; i++)
+        if (judge_ranks_bytes(&j->results[i].rank_bytes, j, job, &j->results[i].model, err))
+            return -1;
+    return 0;
 }
 
 static void warn_settings(const struct judgement *j, struct report *report)
@@ -345,17 +365,23 @@ int judge_run(struct judgement *j, const struct judge_job *job, struct report *r
     struct judge_watch w = {.j = j, .job = job};
     *j = (struct judgement){0};
     arena_init(&j->arena, 0);
+    if (judge_ranks_meet(job, err))
+        return -1;
+    j->n_ranks = job->run.ranks ? job->run.ranks->size : 0;
+    if (j->n_ranks && job->original && !job->no_linears)
+        report_warn(report, "JUDGE_SPLIT",
+                    "errors of single linears are not measured with --tp: no rank sees all inputs");
     if (judge_open(j, job, report, err) || start_measuring(j, job, err) ||
         judge_start(&w, report, err) || judge_round_inputs(&w, err))
         return -1;
-    describe(j, job);
+    judge_settings(j->settings, &j->results[0].model, &job->run);
     warn_settings(j, report);
     if (prepare_watch(&w, err) || run_schedule(&w, err) || finish(j, err))
         return -1;
     add_stats(j, &j->original);
     for (size_t i = 0; i < j->n_results; i++)
         add_stats(j, &j->results[i].model);
-    return 0;
+    return share_bytes(j, job, err);
 }
 
 void judgement_free(struct judgement *j)

@@ -13,6 +13,9 @@
  * Forced and block are not there for a model with fewer experts. Figures per window are kept, so
  * that models are compared in pairs on the same windows.
  *
+ * Several ranks may judge together: models split over them, or windows dealt to them. Split models
+ * are not judged linear by linear: no rank has all inputs of o_proj and the down projections.
+ *
  * Units      nats, shares from 0 to 1, bytes
  * Ownership  a job borrows its strings; a judgement owns all it holds until judgement_free()
  * Errors     those of judge_text.h, judge_model.h, schedule.h, reference.h; PREP_EUSAGE for a
@@ -23,9 +26,12 @@
 #define PREP_RELEASE_JUDGE_H
 
 #include "libprep/base/progress.h"
+#include "libprep/release/judge_cut.h"
 #include "libprep/release/judge_layers.h"
+#include "libprep/release/judge_load.h"
 #include "libprep/release/judge_model.h"
 #include "libprep/release/judge_series.h"
+#include "libprep/release/judge_spread.h"
 #include "libprep/release/judge_text.h"
 
 #ifdef __cplusplus
@@ -34,7 +40,8 @@ extern "C" {
 
 /* An interval over fewer windows is no reason to claim anything. */
 enum { JUDGE_LEAST_WINDOWS = 8 };
-enum { JUDGE_MAX_MODELS = 5 }; /* three lanes each, and the original's: SCHEDULE_MAX_LANES */
+enum { JUDGE_SETTINGS = 160 };
+enum { JUDGE_MAX_MODELS = 5 }; /* three lanes each, and the original's */
 
 struct judge_job {
     const struct io *io;
@@ -54,6 +61,9 @@ struct judge_job {
     /* How all models run; mem is theirs together with all else. */
     struct runtime_options run;
     int original_as_is; /* the original: as its config says */
+    /* That work together; NULL: alone. Borrowed. Where they are run.ranks too, models are split
+     * over them, else units of windows are dealt to them. */
+    struct ranks *ranks;
     progress_fn progress;
     void *progress_arg;
 };
@@ -67,12 +77,17 @@ struct judge_draft {
 
 struct judge_result {
     struct judge_model model;
+    uint64_t *rank_bytes; /* split: of each rank's share as stored, [n_ranks] */
     struct judge_series free, forced, mtp;
     int has_forced, has_mtp;
     struct judge_draft draft;
+    struct judge_spread spread; /* of free */
+    struct judge_load load;
+    struct judge_cut cut; /* n_layers 0: was not cut, or nobody knows how */
     struct judge_layers layers;
     struct judge_linears linears;
-    struct judge_scope experts, all; /* of linears */
+    struct judge_scope experts, all;      /* of linears */
+    struct judge_linears_layer *by_layer; /* [layers.n_layers + 1], the last is lm_head */
     int has_layers, has_linears, knows_experts;
     struct judge_layer *at; /* layers.layers */
 };
@@ -93,17 +108,20 @@ struct judgement {
     struct judge_text text;
     int has_original, has_reference;
     struct judge_model original;
+    uint64_t *original_rank_bytes;
+    int n_ranks; /* over which the models were split; 0: they were not */
     struct reference reference;
     const char *reference_path;
     struct judge_series original_free, original_mtp; /* of the reference, when there is one */
     struct judge_draft original_draft;
-    struct judge_result *results; /* [n_results] */
+    struct judge_load original_load; /* with has_original */
+    struct judge_result *results;    /* [n_results] */
     size_t n_results;
     struct judge_pair *pairs;
     size_t n_pairs;
     int has_saved;
     struct reference saved;
-    char settings[160];                /* "attention sparse, indexers FFFFF, norm_eps 1e-06" */
+    char settings[JUDGE_SETTINGS];     /* "attention sparse, indexers FFFFF, norm_eps 1e-06" */
     uint64_t peak_weights, read_bytes; /* of all runtimes */
     struct arena arena;
 };

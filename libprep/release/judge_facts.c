@@ -31,6 +31,47 @@ static void add_likelihood(cJSON *object, const struct judge_series *s)
     add_list(object, "window_nll", s->window_nll, s->n_windows);
 }
 
+static void add_spread(cJSON *object, const struct judge_spread *s)
+{
+    cJSON *list = cJSON_AddArrayToObject(object, "kl_by_position");
+    for (size_t i = 0; i < s->n_positions; i++) {
+        const struct spread_position *p = &s->positions[i];
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddItemToArray(list, o);
+        report_u64(o, "first", p->first);
+        report_u64(o, "last", p->last);
+        add(o, "mean", p->kl.mean);
+        add(o, "low", p->kl.low);
+        add(o, "high", p->kl.high);
+    }
+    list = cJSON_AddArrayToObject(object, "kl_sizes");
+    for (int i = 0; i < SPREAD_SIZES; i++) {
+        if (!s->sizes[i])
+            continue;
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddItemToArray(list, o);
+        add(o, "from", i ? spread_edge(i) : 0);
+        add(o, "to", i + 1 < SPREAD_SIZES ? spread_edge(i + 1) : (double)NAN);
+        report_u64(o, "tokens", s->sizes[i]);
+    }
+    report_u64(object, "kl_zero", s->n_zero);
+}
+
+static void add_load(cJSON *object, const struct judge_load *l)
+{
+    cJSON *list = cJSON_AddArrayToObject(object, "expert_load");
+    for (int i = 0; i < l->n_layers; i++) {
+        if (!l->tokens[i])
+            continue;
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddItemToArray(list, o);
+        add(o, "layer", i);
+        cJSON *tokens = cJSON_AddArrayToObject(o, "tokens");
+        for (int e = 0; e < l->n_experts[i]; e++)
+            cJSON_AddItemToArray(tokens, cJSON_CreateNumber((double)l->tokens[i][e]));
+    }
+}
+
 static void add_series(cJSON *object, const char *key, const struct judge_series *s, int judged)
 {
     cJSON *o = cJSON_AddObjectToObject(object, key);
@@ -78,12 +119,32 @@ static void add_scope(cJSON *object, const char *key, const struct judge_scope *
         cJSON_AddStringToObject(o, "worst_linear", s->worst_linear->other->name);
 }
 
+static void add_linears_by_layer(cJSON *object, const struct judge_result *r)
+{
+    cJSON *list = cJSON_AddArrayToObject(object, "by_layer");
+    for (int i = 0; i <= r->layers.n_layers; i++) {
+        const struct judge_linears_layer *l = &r->by_layer[i];
+        if (!l->n)
+            continue;
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddItemToArray(list, o);
+        add(o, "layer", i < r->layers.n_layers ? i : -1);
+        report_u64(o, "linears", l->n);
+        add(o, "least", l->least);
+        add(o, "p25", l->p25);
+        add(o, "median", l->median);
+        add(o, "p75", l->p75);
+        add(o, "worst", l->worst);
+    }
+}
+
 static void add_linears(cJSON *object, const struct judge_result *r)
 {
     cJSON *o = cJSON_AddObjectToObject(object, "nmse");
     add_scope(o, "routed_experts", &r->experts);
     add_scope(o, "all", &r->all);
     report_u64(o, "unmatched", r->linears.n_unmatched);
+    add_linears_by_layer(o, r);
     cJSON *list = cJSON_AddArrayToObject(o, "linears");
     for (size_t i = 0; i < r->linears.n; i++) {
         const struct judge_linear *x = &r->linears.items[i];
@@ -105,6 +166,20 @@ static void add_model(cJSON *object, const struct judge_model *m)
     report_u64(object, "tensors", m->n_tensors);
     report_u64(object, "n_routed_experts", (uint64_t)m->config->n_routed_experts);
     cJSON_AddStringToObject(object, "forms", m->forms);
+    cJSON_AddStringToObject(object, "config_sha256", m->pruned.source.config_sha256);
+    cJSON_AddStringToObject(object, "index_sha256", m->pruned.source.index_sha256);
+    cJSON_AddStringToObject(object, "tokenizer_sha256", m->identity.tokenizer_sha256);
+    cJSON_AddStringToObject(object, "final_norm_sha256", m->identity.final_norm_sha256);
+}
+
+/* Of split models: bytes of each rank's share. */
+static void add_rank_bytes(cJSON *object, const uint64_t *bytes, int n)
+{
+    if (!bytes)
+        return;
+    cJSON *list = cJSON_AddArrayToObject(object, "rank_bytes");
+    for (int i = 0; i < n; i++) /* up to 2^53 a number of JSON */
+        cJSON_AddItemToArray(list, cJSON_CreateNumber((double)bytes[i]));
 }
 
 static void add_result(cJSON *list, const struct judgement *j, const struct judge_result *r)
@@ -113,7 +188,10 @@ static void add_result(cJSON *list, const struct judgement *j, const struct judg
     cJSON *o = cJSON_CreateObject();
     cJSON_AddItemToArray(list, o);
     add_model(o, &r->model);
+    add_rank_bytes(o, r->rank_bytes, j->n_ranks);
     add_series(o, "free", &r->free, judged);
+    if (r->spread.n_positions)
+        add_spread(o, &r->spread);
     if (r->has_forced)
         add_series(o, "forced", &r->forced, judged);
     if (r->has_mtp) {
@@ -124,6 +202,9 @@ static void add_result(cJSON *list, const struct judgement *j, const struct judg
         add_layers(o, &r->layers);
     if (r->has_linears)
         add_linears(o, r);
+    add_load(o, &r->load);
+    if (r->cut.n_layers)
+        judge_cut_facts(o, &r->cut);
 }
 
 static void add_text(cJSON *object, const struct judgement *j)
@@ -143,6 +224,7 @@ static void add_original(cJSON *object, const struct judgement *j)
     if (j->has_original) {
         o = cJSON_AddObjectToObject(object, "original");
         add_model(o, &j->original);
+        add_rank_bytes(o, j->original_rank_bytes, j->n_ranks);
     } else if (j->has_reference) {
         o = cJSON_AddObjectToObject(object, "reference");
         cJSON_AddStringToObject(o, "path", j->reference_path);
@@ -152,6 +234,8 @@ static void add_original(cJSON *object, const struct judgement *j)
         return;
     }
     add_likelihood(o, &j->original_free);
+    if (j->has_original)
+        add_load(o, &j->original_load);
     if (j->original_mtp.rows) {
         cJSON *mtp = cJSON_AddObjectToObject(o, "mtp");
         add_likelihood(mtp, &j->original_mtp);
@@ -187,6 +271,8 @@ int judge_facts(cJSON *object, const struct judgement *j, const struct judge_ver
                 size_t n_verdicts, struct prep_error *err)
 {
     add_text(object, j);
+    if (j->n_ranks)
+        cJSON_AddNumberToObject(object, "tp", j->n_ranks);
     cJSON_AddStringToObject(object, "settings", j->settings);
     add_original(object, j);
     cJSON *models = cJSON_AddArrayToObject(object, "models");

@@ -45,26 +45,33 @@ static int generate(struct judge_text_made *made, const struct generating *g, co
 {
     struct judge_model m;
     struct runtime_options run = g->job->run;
+    struct generate_result result = {0};
     uint32_t stop[16];
     int rc = -1;
     run.without_mtp = 1;
     *made = (struct judge_text_made){.path = path};
-    made->ids = arena_alloc(g->arena, g->n_new * sizeof *made->ids, err);
-    if (judge_model_open(&m, g->job->io, path, keep_map, NULL, err) || !made->ids ||
+    if (judge_model_open(&m, g->job->io, path, keep_map, NULL, err) ||
         judge_model_start(&m, &run, NULL, err))
         goto out;
-    struct greedy greedy = {.prompt = g->prompt->ids,
-                            .n_prompt = g->prompt->n,
-                            .n_new = g->n_new,
-                            .stop = stop,
-                            .n_stop = (size_t)m.config->n_eos};
+    const struct generate_request request = {.prompt = g->prompt->ids,
+                                             .n_prompt = g->prompt->n,
+                                             .n_new = g->n_new,
+                                             .sampling = SAMPLING_GREEDY,
+                                             .stop = stop,
+                                             .n_stop = (size_t)m.config->n_eos};
+    const struct generate job = {.runtime = m.runtime, .requests = &request, .n = 1};
     for (int i = 0; i < m.config->n_eos; i++)
         stop[i] = (uint32_t)m.config->eos_token_id[i];
-    if (greedy_generate(m.runtime, &greedy, made->ids, &made->n, err) ||
-        decode(made, g->t, g->arena, err))
+    if (generate_run(&result, NULL, &job, err))
         goto out;
-    rc = 0;
+    made->n = result.tokens.n;
+    made->ids = arena_alloc(g->arena, (made->n + 1) * sizeof *made->ids, err);
+    if (!made->ids)
+        goto out;
+    memcpy(made->ids, result.tokens.ids, made->n * sizeof *made->ids);
+    rc = decode(made, g->t, g->arena, err);
 out:
+    generate_results_free(&result, 1);
     judge_model_close(&m);
     return rc;
 }

@@ -51,6 +51,8 @@ int judge_round_inputs(struct judge_watch *w, struct prep_error *err)
     struct arena arena;
     if (job->run.inputs == INPUTS_AS_THEY_ARE)
         return 0;
+    if (job->run.ranks)
+        return prep_fail(err, PREP_EUNSUP, "inputs of 4 bits: not with a model split over ranks");
     arena_init(&arena, 0);
     int rc = (measured && judge_text_read(&text, &job->calibration, NULL, job->io, &arena, err)) ||
              round_all(w, measured ? &text : NULL, &arena, err);

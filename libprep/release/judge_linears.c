@@ -56,11 +56,7 @@ int judge_linears_init(struct judge_linears *l, const struct judge_matrices *ori
             l->n_unmatched++;
             continue;
         }
-        double *sums = arena_calloc(arena, 2 * n_tiles(a), sizeof *sums, err);
-        if (!sums)
-            return -1;
-        l->items[l->n++] = (struct judge_linear){
-            .original = a, .other = b, .error = sums, .signal = sums + n_tiles(a)};
+        l->items[l->n++] = (struct judge_linear){.original = a, .other = b};
     }
     return 0;
 }
@@ -115,6 +111,12 @@ static int same_bytes(const struct linear *a, const struct span *x, const struct
 
 /* ---- one linear ---- */
 
+/* What one worker found. */
+struct sums {
+    struct exact_sum error, signal;
+    int changed;
+};
+
 struct product {
     struct judge_linear *to;
     struct span original[LINEAR_PARTS], other[LINEAR_PARTS];
@@ -122,8 +124,8 @@ struct product {
     const struct matmul_kernels *kernels;
     struct judge_rows rows;
     size_t n_workers;
-    unsigned char *work;    /* [n_workers][worker_bytes()] */
-    unsigned char *changed; /* [n_workers] */
+    unsigned char *work; /* [n_workers][worker_bytes()] */
+    struct sums *sums;   /* [n_workers] */
 };
 
 static size_t aligned(size_t n)
@@ -144,11 +146,11 @@ struct tile {
     size_t n; /* rows of it */
 };
 
-/* Sum of squares of x m^T, added to *sum in the order of tokens, then rows. */
-static void add_squares(double *sum, const struct product *p, const struct tile *t, const float *m)
+/* Squares of x m^T. */
+static void add_squares(struct exact_sum *sum, const struct product *p, const struct tile *t,
+                        const float *m)
 {
     const size_t in = p->rows.cols;
-    double s = *sum;
     for (size_t at = 0; at < p->rows.n; at += TOKEN_BLOCK) {
         const size_t n = p->rows.n - at < TOKEN_BLOCK ? p->rows.n - at : TOKEN_BLOCK;
         const struct matmul product = {.m = n,
@@ -163,10 +165,8 @@ static void add_squares(double *sum, const struct product *p, const struct tile 
                                        .ldc = t->n,
                                        .work = t->work};
         p->kernels->nt(&product);
-        for (size_t i = 0; i < n * t->n; i++)
-            s += (double)t->c[i] * (double)t->c[i];
+        exact_sum_add_squares(sum, t->c, n * t->n);
     }
-    *sum = s;
 }
 
 static int add_tile(const struct product *p, size_t worker, size_t i, const struct tile *t,
@@ -185,10 +185,11 @@ static int add_tile(const struct product *p, size_t worker, size_t i, const stru
         t->d[k] = t->w[k] - t->d[k];
         changed |= t->d[k] != 0;
     }
-    p->changed[worker] |= (unsigned char)changed;
+    struct sums *sums = &p->sums[worker];
+    sums->changed |= changed;
     if (changed)
-        add_squares(&p->to->error[i], p, t, t->d);
-    add_squares(&p->to->signal[i], p, t, t->w);
+        add_squares(&sums->error, p, t, t->d);
+    add_squares(&sums->signal, p, t, t->w);
     return 0;
 }
 
@@ -236,14 +237,17 @@ static int add_linear(struct judge_linears *l, struct judge_linear *to, struct j
     p.n_workers = how->n_threads > 0 ? (size_t)how->n_threads : (size_t)prep_default_threads();
     unsigned char *work =
         arena_alloc(&arena, p.n_workers * worker_bytes(p.rows.cols, p.kernels) + ALIGNMENT, err);
-    p.changed = arena_calloc(&arena, p.n_workers, 1, err);
-    if (!work || !p.changed)
+    p.sums = arena_calloc(&arena, p.n_workers, sizeof *p.sums, err);
+    if (!work || !p.sums)
         goto out;
     p.work = work + (ALIGNMENT - (uintptr_t)work % ALIGNMENT) % ALIGNMENT;
     if (prep_parallel_for(p.n_workers, how->n_threads, add_tiles, &p, err))
         goto out;
-    for (size_t i = 0; i < p.n_workers; i++)
-        to->changed |= p.changed[i];
+    for (size_t i = 0; i < p.n_workers; i++) {
+        to->changed |= p.sums[i].changed;
+        exact_sum_merge(&to->error, &p.sums[i].error);
+        exact_sum_merge(&to->signal, &p.sums[i].signal);
+    }
     rc = 0;
 out:
     arena_fini(&arena);
@@ -279,11 +283,7 @@ void judge_linears_finish(struct judge_linears *l)
 {
     for (size_t i = 0; i < l->n; i++) {
         struct judge_linear *x = &l->items[i];
-        double error = 0, signal = 0;
-        for (size_t t = 0; t < n_tiles(x->original); t++) {
-            error += x->error[t];
-            signal += x->signal[t];
-        }
+        const double error = exact_sum_value(&x->error), signal = exact_sum_value(&x->signal);
         x->nmse = x->changed && signal > 0 ? error / signal : NAN;
     }
 }
@@ -309,6 +309,33 @@ int judge_linears_scope(struct judge_scope *scope, const struct judge_linears *l
         scope->geometric = sample_geometric_mean(x, scope->n);
         sample_sort(x, scope->n);
         scope->p95 = sample_percentile(x, scope->n, 0.95);
+    }
+    free(x);
+    return 0;
+}
+
+int judge_linears_layers(struct judge_linears_layer *to, const struct judge_linears *l,
+                         int n_layers, struct prep_error *err)
+{
+    double *x = malloc((l->n + 1) * sizeof *x);
+    if (!x)
+        return prep_fail(err, PREP_ENOMEM, "out of memory for the errors of %zu linears", l->n);
+    for (int layer = 0; layer <= n_layers; layer++) {
+        size_t n = 0;
+        for (size_t i = 0; i < l->n; i++)
+            if (l->items[i].original->layer == (layer < n_layers ? layer : -1) &&
+                !isnan(l->items[i].nmse))
+                x[n++] = l->items[i].nmse;
+        to[layer] = (struct judge_linears_layer){n, NAN, NAN, NAN, NAN, NAN};
+        if (!n)
+            continue;
+        sample_sort(x, n);
+        to[layer] = (struct judge_linears_layer){n,
+                                                 x[0],
+                                                 sample_percentile(x, n, 0.25),
+                                                 sample_percentile(x, n, 0.5),
+                                                 sample_percentile(x, n, 0.75),
+                                                 x[n - 1]};
     }
     free(x);
     return 0;

@@ -6,10 +6,9 @@
  *         = tr(D H D^T) / tr(W H W^T),  D = W - Wq,  H = sum of x x^T
  *
  * W and Wq are what a loader computes with, decoded in F32; x are the original's inputs on the text
- * (judge_sites.h). Products are those of kernels/matmul, squares are summed in F64: for each tile
- * of LINEAR_TILE rows of W a chain over tokens, then rows; tiles are added in order. So nothing
- * depends on threads or on how the text is cut into units. Linears that decode to equal values
- * everywhere are not changed and are left out of every figure.
+ * (judge_sites.h). Products are those of kernels/matmul, squares are summed exactly (exact_sum.h).
+ * So nothing depends on threads, on how the text is cut into units or who saw which. Linears that
+ * decode to equal values everywhere are not changed and are left out of every figure.
  *
  * Ownership  models are borrowed; everything else lives in the caller's arena
  * Errors     those of reading and decoding (linear.h); PREP_ENOMEM
@@ -19,6 +18,7 @@
 #define PREP_RELEASE_JUDGE_LINEARS_H
 
 #include "kernels/matmul/matmul.h"
+#include "libprep/numeric/exact_sum.h"
 #include "libprep/release/judge_sites.h"
 
 #ifdef __cplusplus
@@ -38,10 +38,10 @@ struct judge_matrices {
 
 struct judge_linear {
     const struct linear *original, *other;
-    uint64_t tokens;        /* seen */
-    double *error, *signal; /* [tiles] */
-    int same, changed;      /* same: stored with the same bytes; changed: a value differs */
-    double nmse;            /* finished: NaN when not changed, or when it saw nothing */
+    uint64_t tokens; /* seen */
+    struct exact_sum error, signal;
+    int same, changed; /* same: stored with the same bytes; changed: a value differs */
+    double nmse;       /* finished: NaN when not changed, or when it saw nothing */
 };
 
 struct judge_linears {
@@ -75,6 +75,16 @@ struct judge_scope {
 };
 PREP_MUST_CHECK int judge_linears_scope(struct judge_scope *scope, const struct judge_linears *l,
                                         enum role role, struct prep_error *err);
+
+/* The changed linears of one layer; NaN where there are none. */
+struct judge_linears_layer {
+    size_t n;
+    double least, p25, median, p75, worst;
+};
+/* to is [n_layers + 1], the last one for what is in no layer: lm_head. */
+PREP_MUST_CHECK int judge_linears_layers(struct judge_linears_layer *to,
+                                         const struct judge_linears *l, int n_layers,
+                                         struct prep_error *err);
 
 #ifdef __cplusplus
 }

@@ -45,6 +45,13 @@ PREP_MUST_CHECK int judge_start(struct judge_watch *w, struct report *report,
 
 /* Inputs of 4 bits, for the models that run with them; after judge_start(). */
 PREP_MUST_CHECK int judge_round_inputs(struct judge_watch *w, struct prep_error *err);
+/* How models run, in words: "attention sparse, indexers FFFFF, norm_eps 1e-06". */
+void judge_settings(char text[JUDGE_SETTINGS], const struct judge_model *m,
+                    const struct runtime_options *run);
+/* What a model's runtime gets at least for lanes of so many tokens each, of sequences this long: it
+ * takes up to an eighth of it for rows of logits. */
+uint64_t judge_need(const struct judge_model *m, size_t n_tokens, size_t n_lanes, size_t window,
+                    int with_mtp);
 
 /* The schedule's visitor; arg is the struct judge_watch. */
 int judge_before_layer(void *arg, const struct schedule_at *at, struct prep_error *err);

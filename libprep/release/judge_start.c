@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "libprep/release/judge_parts.h"
+#include "libprep/release/judge_ranks.h"
 
 enum { LEAST_WINDOW = 2, LEAST_WINDOW_MTP = 3 };
 
@@ -134,12 +134,15 @@ static uint64_t own_bytes(const struct judgement *j, const struct judge_job *job
     const uint64_t window = j->text.window;
     const uint64_t n_series = 2 + 3 * j->n_results;
     uint64_t bytes = n_series * judge_series_memory(j->text.n_windows, window), most = 0;
+    for (size_t i = 0; i < j->n_results; i++)
+        bytes += judge_load_memory(j->results[i].model.config);
     if (job->save)
         bytes += reference_memory(j->text.n_windows, window,
                                   (uint64_t)j->results[0].model.config->vocab_size);
     if (!j->has_original)
         return bytes;
     const struct config *c = j->original.config;
+    bytes += judge_load_memory(c);
     bytes += 3 * tokens_of(j, sequences) * (uint64_t)c->hidden_size * sizeof(float);
     bytes += judge_sites_memory(c, (size_t)tokens_of(j, sequences));
     for (size_t i = 0; i < j->n_results; i++) {
@@ -151,14 +154,13 @@ static uint64_t own_bytes(const struct judgement *j, const struct judge_job *job
     return bytes + most;
 }
 
-/* What a runtime gets at least: it takes up to an eighth of it for rows of logits. */
-static uint64_t need_of(const struct judge_model *m, const struct judge_job *job, size_t n_tokens,
-                        size_t n_lanes, size_t window)
+uint64_t judge_need(const struct judge_model *m, size_t n_tokens, size_t n_lanes, size_t window,
+                    int with_mtp)
 {
     const struct config *c = m->config;
     const uint64_t row = (uint64_t)(c->vocab_size + c->hidden_size) * sizeof(float) * n_lanes;
     uint64_t floor = runtime_floor(m->runtime, n_tokens * n_lanes, window) + row;
-    if (job->with_mtp)
+    if (with_mtp)
         floor += (uint64_t)n_tokens * n_lanes * (uint64_t)c->hidden_size * sizeof(float);
     return floor + floor / 7 + 1;
 }
@@ -168,9 +170,10 @@ static uint64_t floor_of(const struct judgement *j, const struct judge_job *job,
     const size_t n = (size_t)tokens_of(j, sequences), window = (size_t)j->text.window;
     uint64_t bytes = own_bytes(j, job, sequences);
     if (j->has_original)
-        bytes += need_of(&j->original, job, n, 1, window);
+        bytes += judge_need(&j->original, n, 1, window, job->with_mtp);
     for (size_t i = 0; i < j->n_results; i++)
-        bytes += need_of(&j->results[i].model, job, n, lanes_of(&j->results[i]), window);
+        bytes +=
+            judge_need(&j->results[i].model, n, lanes_of(&j->results[i]), window, job->with_mtp);
     return bytes;
 }
 
@@ -204,6 +207,8 @@ int judge_start(struct judge_watch *w, struct report *report, struct prep_error 
             return -1;
     while (job->run.mem && units > 1 && floor_of(j, job, units) > job->run.mem)
         units--;
+    if (judge_ranks_compare(j, job, err) || judge_ranks_unit(&units, j, job, err))
+        return -1;
     w->unit_sequences = (size_t)units;
     if (!job->run.mem)
         return 0;
@@ -216,11 +221,12 @@ int judge_start(struct judge_watch *w, struct report *report, struct prep_error 
     const uint64_t more = (job->run.mem - least) / n_models;
     const size_t n = (size_t)tokens_of(j, units), window = (size_t)j->text.window;
     if (j->has_original &&
-        start(&j->original, job, 1, need_of(&j->original, job, n, 1, window) + more, NULL, err))
+        start(&j->original, job, 1, judge_need(&j->original, n, 1, window, job->with_mtp) + more,
+              NULL, err))
         return -1;
     for (size_t i = 0; i < j->n_results; i++) {
         struct judge_model *m = &j->results[i].model;
-        const uint64_t need = need_of(m, job, n, lanes_of(&j->results[i]), window);
+        const uint64_t need = judge_need(m, n, lanes_of(&j->results[i]), window, job->with_mtp);
         if (start(m, job, 0, need + more, NULL, err))
             return -1;
     }

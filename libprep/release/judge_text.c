@@ -72,7 +72,7 @@ static int encode_all(struct encoding *e, const struct judge_text_request *r,
         if (documents_read(&source, io, encode, e, &stats, err))
             return prep_note(err, "%s", r->texts[i]);
     }
-    return 0;
+    return r->memory.n ? encode(e, 0, (const char *)r->memory.p, r->memory.n, err) : 0;
 }
 
 static int read_texts(struct judge_text *text, const struct judge_text_request *r,
@@ -131,7 +131,8 @@ int judge_text_read(struct judge_text *text, const struct judge_text_request *r,
                     const struct tokenizer *t, const struct io *io, struct arena *arena,
                     struct prep_error *err)
 {
-    const int kinds = (r->n_texts > 0) + (r->windows != NULL) + (r->tokens != NULL);
+    const int kinds =
+        (r->n_texts > 0) + (r->windows != NULL) + (r->tokens != NULL) + (r->memory.n > 0);
     if (kinds != 1)
         return prep_fail(err, PREP_EUSAGE, "%s: want texts, windows or packed tokens",
                          kinds ? "more than one kind of text to judge on" : "no text to judge on");

@@ -2,8 +2,9 @@
 /*
  * judge_text.h - the windows of tokens a model is judged on, from whatever they come in.
  *
- *    texts     encoded, each document followed by <|endoftext|> where the tokenizer has it, laid
- *              end to end and cut into full windows; a shorter text is one window
+ *    texts     files, or one in memory: encoded, each document followed by <|endoftext|> where
+ *              the tokenizer has it, laid end to end and cut into full windows; a shorter text
+ *              is one window
  *    windows   a part of a JSON file (windows.h)
  *    tokens    a file of packed tokens (tokens.h)
  *
@@ -18,6 +19,7 @@
 #ifndef PREP_RELEASE_JUDGE_TEXT_H
 #define PREP_RELEASE_JUDGE_TEXT_H
 
+#include "libprep/base/arena.h"
 #include "libprep/base/hash.h"
 #include "libprep/base/io.h"
 #include "libprep/model/tokenizer.h"
@@ -31,6 +33,7 @@ struct judge_text_request {
     size_t n_texts;
     const char *windows, *part; /* part NULL: "evaluation" */
     const char *tokens;
+    struct span memory;   /* a text that is at hand, in place of files */
     uint64_t window;      /* of texts */
     uint64_t max_windows; /* 0: all */
 };

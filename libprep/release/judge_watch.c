@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "libprep/base/parallel.h"
-#include "libprep/release/judge_parts.h"
+#include "libprep/release/judge_ranks.h"
 
 /* ---- layers ---- */
 
@@ -12,9 +12,23 @@ static int get_hidden(float *to, const struct schedule_at *at, int lane, struct 
     return batch_get_hidden(at->batches[lane], at->offsets[lane], at->n_tokens, to, err);
 }
 
+static void count_load(struct judge_load *to, const struct judge_model *m,
+                       const struct schedule_at *at, int lane)
+{
+    const size_t k = (size_t)m->config->num_experts_per_tok;
+    for (size_t i = 0; i < at->n_tokens; i++) {
+        const int32_t *experts = batch_experts(at->batches[lane], at->offsets[lane] + i);
+        if (!experts)
+            return;
+        judge_load_add(to, at->layer, experts, k);
+    }
+}
+
 int judge_before_layer(void *arg, const struct schedule_at *at, struct prep_error *err)
 {
     struct judge_watch *w = arg;
+    if (judge_is_dealt(w->job) && ranks_raised(w->job->ranks))
+        return prep_fail(err, PREP_ESTOPPED, "another rank has failed");
     if (!w->j->has_original || at->layer >= w->n_layers)
         return 0;
     judge_sites_reset(&w->sites);
@@ -70,8 +84,13 @@ static int compare_layer(struct judge_watch *w, struct judge_result *r,
 int judge_after_layer(void *arg, const struct schedule_at *at, struct prep_error *err)
 {
     struct judge_watch *w = arg;
-    if (!w->j->has_original || at->layer >= w->n_layers)
+    if (at->layer >= w->n_layers)
         return 0;
+    for (size_t i = 0; i < w->j->n_results; i++)
+        count_load(&w->j->results[i].load, &w->j->results[i].model, at, w->of[i].free);
+    if (!w->j->has_original)
+        return 0;
+    count_load(&w->j->original_load, &w->j->original, at, 0);
     if (get_hidden(w->y, at, 0, err))
         return -1;
     for (size_t i = 0; i < w->j->n_results; i++)

@@ -3,10 +3,12 @@
 
 #include <string.h>
 
+#include "libprep/model/shard.h"
+
 /* The sparse path keeps index keys beside its cache; the recipes with the others run densely. */
 static uint64_t cache_per_token(const struct size_table *t, enum kv_layout layout)
 {
-    return t->kv_token[layout] + (layout == KV_DSA_FP8 ? t->kv_token[KV_INDEX] : 0);
+    return t->kv_token[layout] + (layout == KV_LAYOUT_DSA_FP8 ? t->kv_token[KV_LAYOUT_INDEX] : 0);
 }
 
 static void fill_row(const struct size_table *t, struct size_row *row, const struct config *c,
@@ -14,10 +16,10 @@ static void fill_row(const struct size_table *t, struct size_row *row, const str
 {
     row->format = format;
     count_format(&row->size, c, format, t->mtp_layers > 0, t->tp);
-    for (int k = 0; k < KV_COUNT; k++) {
+    for (int k = 0; k < KV_LAYOUT_COUNT; k++) {
         const uint64_t weights = row->size.rank_bytes,
                        cache = cache_per_token(t, (enum kv_layout)k);
-        const int fits = k != KV_INDEX && weights > 0 && t->rank_memory > weights;
+        const int fits = k != KV_LAYOUT_INDEX && t->rank_memory > weights;
         row->tokens[k] = fits ? (t->rank_memory - weights) / cache : 0;
     }
 }
@@ -67,7 +69,7 @@ int sizes_build(struct size_table *t, struct config *c, const struct size_reques
                 struct prep_error *err)
 {
     *t = (struct size_table){0};
-    if (count_check_tp(c, request->tp, err))
+    if (shard_check(c, request->tp, err))
         return prep_note(err, "%s", c->name);
     arena_init(&t->arena, 0);
     t->layers = c->num_hidden_layers;
@@ -76,7 +78,7 @@ int sizes_build(struct size_table *t, struct config *c, const struct size_reques
     t->context = request->context ? request->context : (uint64_t)c->max_position_embeddings;
     t->rank_memory = request->rank_memory;
     int too_long = 0;
-    for (int k = 0; k < KV_COUNT; k++) {
+    for (int k = 0; k < KV_LAYOUT_COUNT; k++) {
         t->kv_token[k] = count_kv_token(c, (enum kv_layout)k);
         if (t->mtp_layers > 0)
             t->kv_token[k] += count_kv_token_mtp(c, (enum kv_layout)k);
@@ -106,15 +108,13 @@ static cJSON *format_fact(const struct size_table *t, const struct size_row *row
     report_u64(o, "bytes", row->size.bytes);
     report_u64(o, "tensors", row->size.tensors);
     report_u64(o, "quantized_tensors", row->size.quantized);
-    if (row->size.rank_bytes > 0)
-        report_u64(o, "rank_bytes", row->size.rank_bytes);
-    else
-        cJSON_AddNullToObject(o, "rank_bytes");
+    report_u64(o, "rank_bytes", row->size.rank_bytes);
+    cJSON_AddBoolToObject(o, "rank_cuts_blocks", row->size.rank_cut);
     if (t->rank_memory == 0)
         return o;
     cJSON *tokens = cJSON_AddObjectToObject(o, "tokens_that_fit");
-    for (int k = 0; k < KV_COUNT; k++)
-        if (k != KV_INDEX)
+    for (int k = 0; k < KV_LAYOUT_COUNT; k++)
+        if (k != KV_LAYOUT_INDEX)
             report_u64(tokens, kv_layout_name((enum kv_layout)k), row->tokens[k]);
     return o;
 }
@@ -151,7 +151,7 @@ void sizes_report(const struct size_table *t, struct report *report)
     for (size_t i = 0; i < t->n_variants; i++)
         cJSON_AddItemToArray(variants, variant_fact(t, &t->variants[i]));
     cJSON *caches = cJSON_AddArrayToObject(facts, "kv_cache");
-    for (int k = 0; k < KV_COUNT; k++) {
+    for (int k = 0; k < KV_LAYOUT_COUNT; k++) {
         cJSON *o = cJSON_CreateObject();
         cJSON_AddStringToObject(o, "layout", kv_layout_name((enum kv_layout)k));
         report_u64(o, "bytes_per_token", t->kv_token[k]);

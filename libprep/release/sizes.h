@@ -36,7 +36,8 @@ struct size_request {
 struct size_row {
     const struct weight_format *format;
     struct format_size size;
-    uint64_t tokens[KV_COUNT]; /* that fit in rank_memory with this cache; 0 when not asked */
+    uint64_t
+        tokens[KV_LAYOUT_COUNT]; /* that fit in rank_memory with this cache; 0 when not asked */
 };
 
 struct size_variant {
@@ -50,8 +51,8 @@ struct size_table {
     int layers, mtp_layers; /* that are counted */
     int tp;
     uint64_t context, rank_memory;
-    uint64_t kv_token[KV_COUNT];   /* bytes per token, MTP layers included, on every rank */
-    uint64_t kv_context[KV_COUNT]; /* of `context` tokens */
+    uint64_t kv_token[KV_LAYOUT_COUNT];   /* bytes per token, MTP layers included, on every rank */
+    uint64_t kv_context[KV_LAYOUT_COUNT]; /* of `context` tokens */
     struct size_variant *variants;
     size_t n_variants;
     struct arena arena;

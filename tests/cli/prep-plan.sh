@@ -35,17 +35,18 @@ expect_stdout '16 experts: 0.019 B parameters (0.015 B and 0.004 B of MTP), 0.00
   W4A16 g128, portable set                   22278144       0.02       0.02       0.01
   W4A16 g128, linears                        19211104       0.02       0.02       0.01
   W4A16 g128, linears, no g_idx              19013472       0.02       0.02       0.01
-  GGUF Q8_0                                  20732544       0.02       0.02          -
-  GGUF Q6_K                                  16124352       0.02       0.02          -
-  GGUF Q6_K experts, Q8_0 rest               17685120       0.02       0.02          -
-  GGUF Q5_K_M                                13839744       0.01       0.01          -
-  GGUF Q5_K_M experts, Q8_0 rest             16292480       0.02       0.02          -
-  GGUF Q4_K_M                                11780736       0.01       0.01          -
-  GGUF Q4_K_M experts, Q8_0 rest             14981760       0.01       0.01          -
-  GGUF Q3_K_M                                 9430784       0.01       0.01          -
-  GGUF Q3_K_M experts, Q8_0 rest             13326976       0.01       0.01          -
-  GGUF Q2_K                                   7379520       0.01       0.01          -
-  GGUF Q2_K experts, Q8_0 rest               11917952       0.01       0.01          -
+  GGUF Q8_0                                  20732544       0.02       0.02       0.01
+  GGUF Q6_K                                  16124352       0.02       0.02       0.01*
+  GGUF Q6_K experts, Q8_0 rest               17685120       0.02       0.02       0.01*
+  GGUF Q5_K_M                                13839744       0.01       0.01       0.01*
+  GGUF Q5_K_M experts, Q8_0 rest             16292480       0.02       0.02       0.01*
+  GGUF Q4_K_M                                11780736       0.01       0.01       0.01*
+  GGUF Q4_K_M experts, Q8_0 rest             14981760       0.01       0.01       0.01*
+  GGUF Q3_K_M                                 9430784       0.01       0.01       0.01*
+  GGUF Q3_K_M experts, Q8_0 rest             13326976       0.01       0.01       0.01*
+  GGUF Q2_K                                   7379520       0.01       0.01       0.00*
+  GGUF Q2_K experts, Q8_0 rest               11917952       0.01       0.01       0.01*
+  * blocks or groups are cut, and held on both sides: engines refuse this split
 cache per rank, 6 layers with MTP, 100 tokens
   layout                              bytes per token         GB        GiB
   bf16                                           3456       0.00       0.00

@@ -2,6 +2,7 @@
 /* Judging, and saving a reference, with the n-th allocation or the n-th call to the system failing.
  */
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +11,10 @@
 
 #include <cmocka.h>
 
-#include "libprep/release/judge.h"
+#include "libprep/release/cuts.h"
+#include "libprep/release/page_judge.h"
+#include "libprep/release/probe_run.h"
+#include "libprep/release/smoke.h"
 #include "tests/support/fault_alloc.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/quantized.h"
@@ -62,7 +66,7 @@ static void lose_calls(work_fn work, unsigned calls)
     }
 }
 
-static const char *nano, *quantized, *text;
+static const char *nano, *quantized, *text, *written;
 
 static int prepare(void **state)
 {
@@ -72,7 +76,22 @@ static int prepare(void **state)
     quantized = quantized_run(&job);
     text = test_path("%s/text.txt", test_temp_dir());
     test_write(text, "hello", 5);
+    written = test_path("%s/r.st", test_temp_dir());
     return 0;
+}
+
+static int show(const struct io *io, const struct judgement *j, struct prep_error *err)
+{
+    struct html out = {0};
+    struct span bytes;
+    struct page p;
+    page_init(&p);
+    page_judgement(&p, j, NULL, 0);
+    int rc = page_finish(&p, &out, &bytes, err) ||
+             io_write_file(io, test_path("%s/r.html", test_temp_dir()), bytes.p, bytes.n, err);
+    html_free(&out);
+    page_free(&p);
+    return rc;
 }
 
 static int judge(const struct io *io, const struct judge_job *base, struct prep_error *err)
@@ -89,9 +108,9 @@ static int judge(const struct io *io, const struct judge_job *base, struct prep_
     job.run = (struct runtime_options){.n_threads = 1, .isa = N_ISA - 1};
     report_init(&report);
     int rc = judge_run(&j, &job, &report, err);
-    rc = rc || (base->save &&
-                (judgement_save(&bytes, &j, "test", err) ||
-                 io_write_file(io, test_path("%s/r.st", test_temp_dir()), bytes.p, bytes.n, err)));
+    rc = rc || (base->save && (judgement_save(&bytes, &j, "test", err) ||
+                               io_write_file(io, written, bytes.p, bytes.n, err)));
+    rc = rc || (!base->save && show(io, &j, err));
     rc = rc || report_ok(&report, err);
     judgement_free(&j);
     report_fini(&report);
@@ -102,6 +121,84 @@ static int against_original(const struct io *io, struct prep_error *err)
 {
     const struct judge_job job = {.models = &quantized, .original = nano, .with_mtp = 1};
     return judge(io, &job, err);
+}
+
+static const char *keep_map;
+
+static int cuts(const struct io *io, struct prep_error *err)
+{
+    const struct cuts_job job = {.io = io,
+                                 .original = nano,
+                                 .models = &quantized,
+                                 .n_models = 1,
+                                 .keep_maps = &keep_map,
+                                 .n_keep_maps = 1,
+                                 .n_draws = 1,
+                                 .text = {.texts = &text, .n_texts = 1, .window = 8},
+                                 .run = {.n_threads = 1, .isa = N_ISA - 1}};
+    struct report report;
+    struct cuts c;
+    report_init(&report);
+    int rc = cuts_run(&c, &job, &report, err) || cuts_facts(report.facts, &c, err) ||
+             report_ok(&report, err);
+    cuts_free(&c);
+    report_fini(&report);
+    return rc ? -1 : 0;
+}
+
+static const char *prompts;
+
+static int probes(const struct io *io, struct prep_error *err)
+{
+    struct probe_job job = {.io = io,
+                            .models = &nano,
+                            .n_models = 1,
+                            .kinds = 1U << PROBE_LOOPS | 1U << PROBE_ARITHMETIC,
+                            .text = {.texts = &text, .n_texts = 1, .window = 8},
+                            .prompts = &prompts,
+                            .n_prompts = 1,
+                            .run = {.n_threads = 1, .isa = N_ISA - 1}};
+    struct probe_results r;
+    struct report report;
+    probe_sizes_default(&job.sizes);
+    job.sizes.loop_tokens = job.sizes.answer_tokens = 2;
+    job.sizes.problems = job.sizes.loop_seeds = 1;
+    report_init(&report);
+    int rc = probe_run(&r, &job, &report, err) || probe_facts(report.facts, &r, err) ||
+             report_ok(&report, err);
+    probe_results_free(&r);
+    report_fini(&report);
+    return rc ? -1 : 0;
+}
+
+static double no_time(void)
+{
+    return 0;
+}
+
+/* What broke must not pass for a fault of the model. */
+static int smoke(const struct io *io, struct prep_error *err)
+{
+    const struct smoke_job job = {.io = io,
+                                  .model = quantized,
+                                  .original = nano,
+                                  .text = {.texts = &text, .n_texts = 1, .window = 8},
+                                  .max_nats = 100,
+                                  .limits = {100, 100, 100, 100, 0, 0, NAN, NAN},
+                                  .run = {.n_threads = 1, .isa = N_ISA - 1},
+                                  .now = no_time};
+    struct report report;
+    struct smoke s;
+    report_init(&report);
+    int rc = smoke_run(&s, &job, &report, err);
+    /* Five tokens say nothing about drafts. */
+    if (rc && err->code == PREP_EVERIFY && s.failed == SMOKE_MTP) {
+        prep_error_clear(err);
+        rc = 0;
+    }
+    rc = rc || smoke_facts(report.facts, &s, &job, err) || report_ok(&report, err);
+    report_fini(&report);
+    return rc ? -1 : 0;
 }
 
 static const char *saved;
@@ -157,6 +254,34 @@ static void judging_survives_failing_reads(void **state)
                FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
 }
 
+static void cuts_survive_lost_allocations_and_failing_reads(void **state)
+{
+    static const char map[] = "{\"2\":[0,1,2,3,4,5,6,7]}";
+    (void)state;
+    keep_map = test_path("%s/map.json", test_temp_dir());
+    test_write(keep_map, map, sizeof map - 1);
+    lose_memory(cuts);
+    lose_calls(cuts, FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
+}
+
+static void probes_survive_lost_allocations_and_failing_reads(void **state)
+{
+    static const char set[] = "{\"format\": \"prep-prompts\", \"version\": 1, \"name\": \"own\","
+                              "\"prompts\": [{\"id\": \"a\", \"messages\": [{\"role\": \"user\","
+                              "\"content\": \"6 x 7?\"}], \"judge\": {\"number\": 42}}]}";
+    (void)state;
+    prompts = test_path("%s/set.json", test_temp_dir());
+    test_write(prompts, set, sizeof set - 1);
+    lose_memory(probes);
+    lose_calls(probes, FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
+}
+
+static void a_smoke_test_survives_lost_allocations(void **state)
+{
+    (void)state;
+    lose_memory(smoke);
+}
+
 static void saving_survives_failing_writes(void **state)
 {
     (void)state;
@@ -171,6 +296,9 @@ int main(void)
         cmocka_unit_test(judging_by_a_reference_survives_lost_allocations),
         cmocka_unit_test(judging_survives_failing_reads),
         cmocka_unit_test(saving_survives_failing_writes),
+        cmocka_unit_test(probes_survive_lost_allocations_and_failing_reads),
+        cmocka_unit_test(a_smoke_test_survives_lost_allocations),
+        cmocka_unit_test(cuts_survive_lost_allocations_and_failing_reads),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

@@ -44,7 +44,7 @@ static int forward(float *logits, const struct io *io, const char *spill, uint64
     const struct runtime_source source = {.checkpoint = ckpt, .config = &config};
     rc = rc || runtime_open(&r, &source, &options, NULL, err);
     if (!rc) {
-        const struct lane lane = {r, -1, -1, NULL};
+        const struct lane lane = {r, -1, -1, NULL, NULL};
         const struct sequence s[SEQUENCES] = {{.tokens = TEXT, .n = TOKENS},
                                               {.tokens = TEXT + TOKENS, .n = TOKENS}};
         const struct schedule schedule = {.sequences = s,

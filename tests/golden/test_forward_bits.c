@@ -198,6 +198,7 @@ static void splitting_onto_a_cache_changes_nothing(void **state)
     static const size_t cuts[] = {0, 1, 40, 63, 64, 65, 66, 89, 90};
     static const char *const patterns[] = {NULL, "FFSFS"};
     struct prep_error err = PREP_ERROR_INIT;
+    const struct kv_cache_shape shape = {0, LAYERS, LENGTH, KV_F32};
     uint32_t *tokens = texts(2);
     float *have = calloc(LENGTH * VOCAB, sizeof *have);
     (void)state;
@@ -208,7 +209,7 @@ static void splitting_onto_a_cache_changes_nothing(void **state)
         options.index_pattern = patterns[k];
         test_model_open(&m, nano(), &options);
         float *want = test_model_logits(m.runtime, tokens, 1, LENGTH);
-        assert_int_equal(kv_cache_new(&cache, m.runtime, 0, LAYERS, LENGTH, &err), 0);
+        assert_int_equal(kv_cache_new(&cache, m.runtime, &shape, &err), 0);
         for (size_t i = 0; i + 1 < sizeof cuts / sizeof cuts[0]; i++)
             extend(&m, cache, tokens, cuts[i], cuts[i + 1], have);
         check_equal(have, want, LENGTH, VOCAB, "in pieces");
@@ -295,10 +296,10 @@ static void run_lanes(struct heard *h, struct test_model *a, struct test_model *
     struct prep_error err = PREP_ERROR_INIT;
     struct sequence s[N_TEXTS];
     uint32_t *tokens = texts(N_TEXTS);
-    const struct lane lanes[N_LANES] = {{a->runtime, -1, -1, NULL},
-                                        {b->runtime, -1, -1, NULL},
-                                        {b->runtime, 0, -1, NULL},
-                                        {b->runtime, 0, 0, NULL}};
+    const struct lane lanes[N_LANES] = {{a->runtime, -1, -1, NULL, NULL},
+                                        {b->runtime, -1, -1, NULL, NULL},
+                                        {b->runtime, 0, -1, NULL, NULL},
+                                        {b->runtime, 0, 0, NULL, NULL}};
     struct schedule schedule = *how;
     heard_new(h);
     for (size_t i = 0; i < N_TEXTS; i++)

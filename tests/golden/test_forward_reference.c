@@ -362,18 +362,18 @@ struct margins {
     uint32_t node; /* the next margin */
 };
 
-static int check_margin(void *arg, size_t i, const float *logits, struct prep_error *err)
+static int check_margin(void *arg, const struct generate_token *t, struct prep_error *err)
 {
     struct margins *m = arg;
-    const size_t best = greedy_pick(logits, VOCAB);
     float second = -INFINITY;
     double want;
     (void)err;
     for (size_t k = 0; k < VOCAB; k++)
-        if (k != best && logits[k] > second)
-            second = logits[k];
+        if (k != t->token && t->logits[k] > second)
+            second = t->logits[k];
     assert_int_equal(json_f64(m->d, m->node, &want), 0);
-    check_near(logits[best] - second, want, 2 * LOGIT_ERROR, test_path("margin of step %zu", i));
+    check_near(t->logits[t->token] - second, want, 2 * LOGIT_ERROR,
+               test_path("margin of step %zu", t->i));
     m->node = json_next(m->d, m->node);
     return 0;
 }
@@ -392,22 +392,25 @@ static size_t read_ids(const struct json *d, uint32_t node, uint32_t *out, size_
 
 static void check_greedy(struct test_model *m, const struct json *d, uint32_t object)
 {
-    uint32_t prompt[LENGTH], want[LENGTH], have[LENGTH];
+    uint32_t prompt[LENGTH], want[LENGTH];
     struct prep_error err = PREP_ERROR_INIT;
     const size_t n_prompt = read_ids(d, json_get(d, object, "prompt_ids"), prompt, LENGTH);
     const size_t n_want = read_ids(d, json_get(d, object, "output_ids"), want, LENGTH);
     struct margins margins = {d, json_first(d, json_get(d, object, "top1_top2_margin"))};
-    const struct greedy g = {.prompt = prompt,
-                             .n_prompt = n_prompt,
-                             .n_new = n_want,
-                             .step = check_margin,
-                             .arg = &margins};
-    size_t n;
-    if (greedy_generate(m->runtime, &g, have, &n, &err))
+    const struct generate_request request = {
+        .prompt = prompt, .n_prompt = n_prompt, .n_new = n_want, .sampling = SAMPLING_GREEDY};
+    const struct generate g = {.runtime = m->runtime,
+                               .requests = &request,
+                               .n = 1,
+                               .token = check_margin,
+                               .arg = &margins};
+    struct generate_result made;
+    if (generate_run(&made, NULL, &g, &err))
         fail_msg("%s", err.msg);
-    assert_int_equal(n, n_want);
-    for (size_t i = 0; i < n; i++)
-        assert_int_equal(have[i], want[i]);
+    assert_int_equal(made.tokens.n, n_want);
+    for (size_t i = 0; i < n_want; i++)
+        assert_int_equal(made.tokens.ids[i], want[i]);
+    generate_results_free(&made, 1);
 }
 
 static void greedy_text_is_that_of_the_reference(void **state)

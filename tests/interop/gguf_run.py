@@ -94,4 +94,5 @@ def main():
         lib.llama_model_free(model)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,6 @@ ranks() # ARGUMENTS OF mpirun...: fills $code, $T/.out and $T/.err
 {
     code=0
     timeout 60 $MPIRUN "$@" >"$T/.out" 2>"$T/.all" </dev/null || code=$?
-    grep -E '^(reap-prune|stitch-mtp|quantize-[a-z0-9]+|prep-plan): ' "$T/.all" |
+    grep -E '^(verify-run|reap-prune|stitch-mtp|quantize-[a-z0-9]+|prep-plan): ' "$T/.all" |
         grep -v ': warning: ' >"$T/.err" || :
 }

@@ -144,6 +144,17 @@ static int agrees_when_all_is_well(struct ranks *r, struct prep_error *err)
     return ranks_raised(r) ? wrong(err, "nobody raised") : 0;
 }
 
+static int meets(struct ranks *r, struct prep_error *err)
+{
+    const uint64_t n = (uint64_t)r->size;
+    uint64_t least = 100 - (uint64_t)r->rank, x[3] = {1, n, UINT64_MAX};
+    if (ranks_least(r, &least, err) || ranks_add_u64(r, x, 3, err) ||
+        ranks_same(r, &n, sizeof n, "counts other ranks", err))
+        return -1;
+    const int good = least == 101 - n && x[0] == n && x[1] == n * n && x[2] == 0 - n;
+    return good ? 0 : wrong(err, "least or sum of counts");
+}
+
 static int run_checks(struct ranks *r)
 {
     static const struct {
@@ -153,6 +164,7 @@ static int run_checks(struct ranks *r)
         {"moves bytes between ranks", moves_bytes},
         {"sums in rank order", sums_in_rank_order},
         {"agrees when all is well", agrees_when_all_is_well},
+        {"takes the least and adds counts", meets},
     };
     int bad = 0;
     for (size_t i = 0; i < sizeof CHECKS / sizeof *CHECKS && !bad; i++) {

@@ -9,7 +9,8 @@ for n in 1 2 4; do
     expect_exit 0
     expect_stdout "ok $n ranks: moves bytes between ranks
 ok $n ranks: sums in rank order
-ok $n ranks: agrees when all is well"
+ok $n ranks: agrees when all is well
+ok $n ranks: takes the least and adds counts"
 done
 
 begin 'a rank that fails stops the others, and all end with its error'

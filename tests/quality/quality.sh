@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The protocol of docs/quality.md: every quantizer there is, on nano and on the two hard copies of
-# it, beside the peers' figures on the same windows.
+# it, beside the peers' figures on the same windows; and cuts of nano beside random ones.
 #
 #   sh tests/quality/quality.sh BIN TEST_TOOLS DATA OUTPUT [MODEL...]
 set -eu
@@ -85,6 +85,34 @@ w4a4() # KL FORCED_KL of the inputs alone, then of max: what was published, roun
     }' "$out/w4a4" >>"$out/report.md" || failed=1
 }
 
+# Cuts of the plain model by two rules, at three sizes, beside 20 random ones of each size. The hard
+# models are the same function.
+cuts()
+{
+    echo "plain: cutting" >&2
+    mkdir -p "$out/cuts"
+    set --
+    for size in 12 10 9; do
+        for rule in reap frequency; do
+            quiet "$bin/reap-prune" "$data/glm-nano" -q --force --metric "$rule" --keep "$size" \
+                --obs "$data/observations/nano16/run-a-routed.obs.safetensors" \
+                --obs "$data/observations/nano16/run-b-routed.obs.safetensors" \
+                "$out/cuts/$rule-$size"
+            cp "$out/cuts/$rule-$size/keep_map.json" "$out/cuts/$rule-$size.json"
+            set -- "$@" --keep-map "$rule-$size.json"
+        done
+    done
+    # Short names, from where the keep-maps are.
+    set -- "$(realpath "$bin")/verify-run" -q "$(realpath "$data/glm-nano")" "$@" \
+        --windows "$(realpath "$windows")" --random-draws 20
+    (cd "$out/cuts" && "$@") >"$out/cuts/table" || exit 1
+    {
+        printf '### Cuts, plain\n\n```\n'
+        sed "s|$(realpath "$data")/||" "$out/cuts/table"
+        printf '```\n'
+    } >>"$out/report.md"
+}
+
 : >"$out/report.md"
 for model; do
     folder=$out/$model
@@ -115,6 +143,7 @@ for model; do
     table NVFP4 experts nvfp4-weighted ${check:+"$check"}
     table int4 portable int4 'signed=auto-round RTN'
     [ "$model" != hard-0.5 ] || w4a4 0.00210 0.00152 0.00455 0.00366
+    [ "$model" != plain ] || cuts
 done
 cat "$out/report.md"
 exit $failed

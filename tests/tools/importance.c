@@ -71,7 +71,7 @@ static int run_model(struct work *w, struct prep_error *err)
     for (size_t i = 0; i < n; i++)
         sequences[i] = (struct sequence){.tokens = w->text.tokens + i * w->text.window,
                                          .n = (size_t)w->text.window};
-    const struct lane lane = {w->model.runtime, -1, -1, &taps};
+    const struct lane lane = {w->model.runtime, -1, -1, &taps, NULL};
     const struct schedule s = {.sequences = sequences,
                                .n_sequences = n,
                                .unit_sequences = 16,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "libprep/model/count.h"
+#include "libprep/model/shard.h"
 #include "tests/support/support.h"
 
 /* The GLM-5.1 config with n experts; free with config_free(). */
@@ -252,17 +253,17 @@ static void sizes_the_cache_by_layout(void **state)
     (void)state;
     struct config c;
     load(&c, 160);
-    assert_true(count_kv_token(&c, KV_BF16) == 89856);
-    assert_true(count_kv_token(&c, KV_FP8) == 44928);
-    assert_true(count_kv_token(&c, KV_DSA_FP8) == 51168);
-    assert_true(count_kv_token(&c, KV_INDEX) == 10296);
-    assert_true(count_kv_token_mtp(&c, KV_BF16) == 1152);
+    assert_true(count_kv_token(&c, KV_LAYOUT_BF16) == 89856);
+    assert_true(count_kv_token(&c, KV_LAYOUT_FP8) == 44928);
+    assert_true(count_kv_token(&c, KV_LAYOUT_DSA_FP8) == 51168);
+    assert_true(count_kv_token(&c, KV_LAYOUT_INDEX) == 10296);
+    assert_true(count_kv_token_mtp(&c, KV_LAYOUT_BF16) == 1152);
     static const char pattern[] =
         "FFSFSSSFSSFFFSSSFFFSFSSSSSSFFSFFSFFSSFFFFFFSFFFFFSFFSSSSSSFSFFFSFSSSFSFFSFFSSS";
     assert_int_equal(sizeof pattern - 1, c.num_hidden_layers);
     for (int i = 0; i < c.num_hidden_layers; i++)
         c.full_indexer[i] = pattern[i] == 'F';
-    assert_true(count_kv_token(&c, KV_INDEX) == 5280);
+    assert_true(count_kv_token(&c, KV_LAYOUT_INDEX) == 5280);
     config_free(&c);
 }
 
@@ -284,13 +285,24 @@ static void splits_weights_over_ranks(void **state)
 
     count_format(&four, &c, weight_format_by_id("nvfp4-experts"), 0, 4);
     assert_true(fabs((double)four.rank_bytes / 1e9 - 76.1) < 2);
-    assert_int_equal(count_check_tp(&c, 4, &err), 0);
-    assert_int_equal(count_check_tp(&c, 3, &err), -1);
+    assert_int_equal(shard_check(&c, 4, &err), 0);
+    assert_int_equal(shard_check(&c, 3, &err), -1);
     assert_int_equal(err.code, PREP_EUSAGE);
     assert_string_equal(err.tag, "TP_DIVISIBILITY");
     /* 2048 / 32 = 64 columns are half a group of 128 */
     count_format(&four, &c, weight_format_by_id("gptq-linears"), 0, 32);
-    assert_true(four.rank_bytes == 0 && four.bytes > 0);
+    assert_true(four.rank_cut && four.rank_bytes > four.bytes / 32);
+    count_format(&four, &c, weight_format_by_id("gptq-linears"), 0, 16);
+    assert_false(four.rank_cut);
+    /* Q8_0 has blocks of 32 and is never cut; Q4_K has 256, as many as columns on 8 ranks. */
+    count_format(&one, &c, weight_format_by_id("gguf-q8_0"), 0, 1);
+    count_format(&four, &c, weight_format_by_id("gguf-q8_0"), 0, 32);
+    assert_false(four.rank_cut);
+    assert_true(four.rank_bytes < one.bytes / 24);
+    count_format(&four, &c, weight_format_by_id("gguf-q4_k_m"), 0, 8);
+    assert_false(four.rank_cut);
+    count_format(&four, &c, weight_format_by_id("gguf-q4_k_m"), 0, 16);
+    assert_true(four.rank_cut);
     config_free(&c);
 }
 

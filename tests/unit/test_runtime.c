@@ -11,7 +11,6 @@
 
 #include "kernels/fp.h"
 #include "kernels/load.h"
-#include "libprep/engine/generate.h"
 #include "libprep/engine/runtime_parts.h"
 #include "libprep/engine/schedule.h"
 #include "tests/support/edit_checkpoint.h"
@@ -149,6 +148,7 @@ static void check_layer_norms(double latent_eps)
     struct prep_error err = PREP_ERROR_INIT;
     struct test_model m;
     struct kv_cache *cache;
+    const struct kv_cache_shape shape = {0, 5, TOKENS, KV_F32};
     struct batch *b;
     static struct seen seen;
     const struct taps taps = {.arg = &seen, .input = keep_input};
@@ -156,7 +156,7 @@ static void check_layer_norms(double latent_eps)
     double x[HIDDEN];
     options.latent_eps = latent_eps;
     test_model_open(&m, small_model(), &options);
-    assert_int_equal(kv_cache_new(&cache, m.runtime, 0, 5, TOKENS, &err), 0);
+    assert_int_equal(kv_cache_new(&cache, m.runtime, &shape, &err), 0);
     const struct sequence s = {.tokens = WORDS, .n = TOKENS, .cache = cache};
     assert_int_equal(batch_new(&b, m.runtime, &s, 1, &err), 0);
     small_hidden(h);
@@ -424,9 +424,10 @@ static void lanes_that_do_not_fit_together_are_refused(void **state)
     struct test_model m;
     (void)state;
     test_model_open(&m, nano(), &options);
-    const struct lane bad[][2] = {{{m.runtime, -1, -1, NULL}, {m.runtime, 1, -1, NULL}},
-                                  {{m.runtime, 0, -1, NULL}, {m.runtime, -1, -1, NULL}},
-                                  {{m.runtime, -1, -1, NULL}, {m.runtime, -1, 5, NULL}}};
+    const struct lane bad[][2] = {
+        {{m.runtime, -1, -1, NULL, NULL}, {m.runtime, 1, -1, NULL, NULL}},
+        {{m.runtime, 0, -1, NULL, NULL}, {m.runtime, -1, -1, NULL, NULL}},
+        {{m.runtime, -1, -1, NULL, NULL}, {m.runtime, -1, 5, NULL, NULL}}};
     const struct sequence s = {.tokens = WORDS, .n = TOKENS};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct prep_error err = PREP_ERROR_INIT;
@@ -435,34 +436,6 @@ static void lanes_that_do_not_fit_together_are_refused(void **state)
         assert_int_equal(schedule_run(&schedule, &err), -1);
         assert_int_equal(err.code, PREP_EUSAGE);
     }
-    test_model_close(&m);
-}
-
-static void greedy_takes_the_lower_of_equals_and_stops(void **state)
-{
-    const float logits[] = {1, 3, 2, 3};
-    const struct runtime_options options = test_model_options();
-    struct prep_error err = PREP_ERROR_INIT;
-    struct test_model m;
-    uint32_t out[8], again[8];
-    size_t n;
-    (void)state;
-    assert_int_equal(greedy_pick(logits, 4), 1);
-    test_model_open(&m, nano(), &options);
-    struct greedy g = {.prompt = WORDS, .n_prompt = TOKENS, .n_new = 8};
-    assert_int_equal(greedy_generate(m.runtime, &g, out, &n, &err), 0);
-    assert_int_equal(n, 8);
-    size_t first = 0; /* where the fourth token stands first */
-    while (out[first] != out[3])
-        first++;
-    g.stop = &out[3];
-    g.n_stop = 1;
-    assert_int_equal(greedy_generate(m.runtime, &g, again, &n, &err), 0);
-    assert_int_equal(n, first + 1);
-    assert_memory_equal(again, out, n * sizeof *out);
-    g.n_prompt = 0;
-    assert_int_equal(greedy_generate(m.runtime, &g, again, &n, &err), -1);
-    assert_int_equal(err.code, PREP_EUSAGE);
     test_model_close(&m);
 }
 
@@ -481,7 +454,6 @@ int main(void)
         cmocka_unit_test(nan_is_traced_to_its_tensor_and_token),
         cmocka_unit_test(what_fits_is_read_once),
         cmocka_unit_test(lanes_that_do_not_fit_together_are_refused),
-        cmocka_unit_test(greedy_takes_the_lower_of_equals_and_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,7 @@ static struct synth *small_store(const char *dir)
     ok(synth_new(&s, dir, &err));
     ok(synth_add_text(s, "config.json", "{}\n", 3, &err));
     for (int i = 0; i < N_SHARDS; i++) {
-        char names[TENSORS_PER_SHARD][32], shard[64];
+        char names[TENSORS_PER_SHARD][48], shard[64];
         struct tensor_info t[TENSORS_PER_SHARD] = {0};
         for (int k = 0; k < TENSORS_PER_SHARD; k++) {
             snprintf(names[k], sizeof names[k], "layers.%d.part%d", i, k);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#include "libprep/release/smoke_text.h"
+
+static const char text[] =
+    "The lighthouse stands at the end of a long pier, and on clear nights its lamp can be seen "
+    "from "
+    "the town on the other side of the bay. The keeper lived in a small house at its foot with his "
+    "wife and two children. Every evening he climbed the stairs, lit the lamp, and wrote the "
+    "weather "
+    "into a book. When the light was made to run by itself, the family moved into the town, and "
+    "the "
+    "house became a museum. Visitors come in the summer to look at the old tools and to read what "
+    "was written in the book.\n\n"
+    "To find out how many of the numbers in a list are even, go through the list one by one and "
+    "add "
+    "one to a counter whenever the number can be divided by two. At the end the counter is the "
+    "answer. The same can be written in a few lines:\n\n"
+    "def count_even(numbers):\n"
+    "    count = 0\n"
+    "    for number in numbers:\n"
+    "        if number % 2 == 0:\n"
+    "            count += 1\n"
+    "    return count\n\n"
+    "The function returns 0 for an empty list. In C the length has to be given as well:\n\n"
+    "#include <stddef.h>\n\n"
+    "size_t count_even(const int *numbers, size_t n)\n"
+    "{\n"
+    "    size_t count = 0;\n"
+    "    for (size_t i = 0; i < n; i++) {\n"
+    "        if (numbers[i] % 2 == 0)\n"
+    "            count++;\n"
+    "    }\n"
+    "    return count;\n"
+    "}\n\n"
+    "A record of the measurements is kept as JSON, one object for each day of the week:\n\n"
+    "{\n"
+    "  \"station\": \"north pier\",\n"
+    "  \"unit\": \"celsius\",\n"
+    "  \"days\": [\n"
+    "    {\"day\": \"Monday\", \"low\": 4, \"high\": 11, \"rain\": false},\n"
+    "    {\"day\": \"Tuesday\", \"low\": 5, \"high\": 12, \"rain\": true},\n"
+    "    {\"day\": \"Wednesday\", \"low\": 3, \"high\": 9, \"rain\": true},\n"
+    "    {\"day\": \"Thursday\", \"low\": 2, \"high\": 10, \"rain\": false}\n"
+    "  ]\n"
+    "}\n\n"
+    "Question: On which days did it rain? Answer: It rained on Tuesday and on Wednesday. Question: "
+    "What was the highest temperature of the week? Answer: It was 12 degrees, on Tuesday.\n";
+
+struct span smoke_text(void)
+{
+    return (struct span){(const unsigned char *)text, sizeof text - 1};
+}
