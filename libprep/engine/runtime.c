@@ -321,7 +321,7 @@ int runtime_apply(struct runtime *r, uint32_t id, const struct apply *a, struct 
     size_t bad = OPS_ALL_FINITE;
     if (weights_get(r->weights, id, &w, err))
         return -1;
-    const struct ops_linear p = {a->y, a->x, a->n, a->ldy, a->ldx, w};
+    const struct ops_linear p = {a->y, a->x, a->n, a->ldy, a->ldx, w, runtime_input_scale(r, w)};
     int rc = r->ops.linear(r->ops.self, &p, &bad, err);
     weights_put(r->weights, id);
     return rc || runtime_check(&a->at, w->name, bad, err) ? -1 : 0;
@@ -423,7 +423,7 @@ int runtime_logits(struct runtime *r, const float *z, size_t n, float *logits,
         size_t bad = OPS_ALL_FINITE;
         if (weights_get(r->weights, r->head[i], &w, err))
             return -1;
-        const struct ops_linear p = {logits + w->first, z, n, vocab, wide, w};
+        const struct ops_linear p = {logits + w->first, z, n, vocab, wide, w, 0};
         int rc = r->ops.project(r->ops.self, &p, &bad, err);
         weights_put(r->weights, r->head[i]);
         const struct place at = {NULL, -1, 0, NULL};

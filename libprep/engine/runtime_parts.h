@@ -55,7 +55,9 @@ struct runtime {
     uint32_t *head; /* lm_head by slices of rows */
     size_t n_head;
     float latent_eps;
-    float *inverse_frequency; /* [qk_rope_head_dim / 2] */
+    enum inputs_scope inputs;
+    const float *input_scales; /* [linears.n], 0: as they are; NULL: all are */
+    float *inverse_frequency;  /* [qk_rope_head_dim / 2] */
 
     struct weights *weights;
     struct ops ops;
@@ -158,6 +160,9 @@ struct place {
 };
 PREP_MUST_CHECK int runtime_check(const struct place *at, const char *what, size_t bad,
                                   struct prep_error *err);
+
+/* Of the inputs of a linear; 0: they are not rounded. */
+float runtime_input_scale(const struct runtime *r, const struct weight *w);
 
 /* y = x w^T by module id; bad values are an error. */
 struct apply {
