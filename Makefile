@@ -278,6 +278,7 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_ggml.sh
 	@$(V_ENV) sh tests/bench/bench_matmul.sh
 	@$(V_ENV) sh tests/bench/bench_prefill.sh
+	@$(V_ENV) sh tests/bench/bench_decode.sh
 	@$(V_ENV) sh tests/bench/bench_tp.sh
 	@$(V_ENV) sh tests/bench/bench_end_to_end.sh
 

@@ -37,6 +37,7 @@ static const char *keep(struct page *p, const char *text)
 }
 
 /* One element with a formatted text; class_name may be NULL. */
+PREP_PRINTF(4, 0)
 static void formatted(struct html *h, const char *element, const char *class_name, const char *fmt,
                       va_list args)
 {
@@ -390,7 +391,7 @@ static void write_head(const struct page *p, struct html *h)
     static const char *const meta[][2] = {
         {"viewport", "width=device-width, initial-scale=1"},
         {"color-scheme", "light dark"},
-        {"generator", "verify-run " PREP_VERSION},
+        {"generator", "verify-run"},
     };
     raw(h, "<!DOCTYPE html>\n");
     html_open(h, "html");
