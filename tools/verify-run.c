@@ -365,6 +365,31 @@ static int generate(struct cli *cli, const struct options *o, const struct judge
     return 0;
 }
 
+static int write_page(struct cli *cli, const struct options *o, struct page *page,
+                      struct prep_error *err)
+{
+    if (!page || cli->ranks.rank != 0)
+        return 0;
+    return cli_page_write(cli, page, o->html, o->argc, o->argv, err);
+}
+
+/* What is no judgement: a smoke test, probes, cuts. */
+static int test(struct cli *cli, const struct options *o, const struct judge_job *job,
+                struct report *report, struct page *page, struct prep_error *err)
+{
+    const struct cli_smoke smoke = {job, &o->limits, o->max_nats, o->engines};
+    const struct cli_cuts cuts = {job, &o->keep_maps, o->random_draws};
+    if (o->smoke && page)
+        return prep_fail(err, PREP_EUSAGE, "--smoke ends with a line of JSON, and makes no page");
+    if (o->smoke)
+        return cli_smoke_run(cli, &smoke, report, err);
+    const int probes = o->probe.kinds || o->probe.prompts.n;
+    if (probes ? cli_probe_run(cli, &o->probe, job, report, page, err)
+               : cli_cuts_run(cli, &cuts, report, page, err))
+        return -1;
+    return write_page(cli, o, page, err);
+}
+
 static int work(struct cli *cli, const struct options *o, struct report *report, struct page *page,
                 struct prep_error *err)
 {
@@ -372,19 +397,8 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
     struct judge_job job;
     if (fill(&job, o, cli, err) || check_files(o, cli, err))
         return -1;
-    if ((o->smoke || o->random_draws >= 0) && cli->ranks.size > 1)
-        return prep_fail(err, PREP_EUSAGE,
-                         "--smoke and --random-draws run as one process; start it without mpirun");
-    if (o->smoke) {
-        const struct cli_smoke smoke = {&job, &o->limits, o->max_nats, o->engines};
-        return cli_smoke_run(cli, &smoke, report, err);
-    }
-    if (o->probe.kinds || o->probe.prompts.n)
-        return o->tp || cli->ranks.rank == 0 ? cli_probe_run(cli, &o->probe, &job, report, err) : 0;
-    if (o->random_draws >= 0) {
-        const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws};
-        return cli_cuts_run(cli, &cuts, report, err);
-    }
+    if (o->smoke || o->probe.kinds || o->probe.prompts.n || o->random_draws >= 0)
+        return o->tp || cli->ranks.rank == 0 ? test(cli, o, &job, report, page, err) : 0;
     if (cli_talk_is_wanted(&o->talk)) {
         if (has_text || o->greedy || o->against || o->html)
             return prep_fail(err, PREP_EUSAGE,
@@ -402,7 +416,7 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
     /* Ranks that do not share a model leave this to rank 0. */
     if (o->greedy && (o->tp || cli->ranks.rank == 0) && generate(cli, o, &job, report, page, err))
         return -1;
-    if (page && cli->ranks.rank == 0 && cli_page_write(cli, page, o->html, o->argc, o->argv, err))
+    if (write_page(cli, o, page, err))
         return -1;
     if (verdict.code == PREP_OK)
         return 0;
