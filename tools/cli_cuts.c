@@ -157,6 +157,8 @@ int cli_cuts_run(struct cli *cli, const struct cli_cuts *asked, struct report *r
         goto out;
     if (!cli->common.json)
         print(cli->host.out, &c);
+    if (asked->page)
+        page_cuts(asked->page, &c);
     rc = cli->common.json ? cuts_facts(report->facts, &c, err) : 0;
 out:
     cuts_free(&c);

@@ -9,7 +9,7 @@
 #ifndef TOOLS_CLI_CUTS_H
 #define TOOLS_CLI_CUTS_H
 
-#include "libprep/release/cuts.h"
+#include "libprep/release/page_probe.h"
 #include "tools/cli.h"
 
 #ifdef __cplusplus
@@ -21,6 +21,7 @@ struct cli_cuts {
     const struct judge_job *job; /* models, original, text, and how they run */
     const struct cli_list *keep_maps;
     int64_t draws;
+    struct page *page; /* what was measured, too; or NULL */
 };
 
 /*

@@ -328,6 +328,27 @@ static int generate(struct cli *cli, const struct options *o, const struct judge
     return 0;
 }
 
+static int judge_and_show(struct cli *cli, const struct options *o, const struct judge_job *job,
+                          struct report *report, struct page *page, struct prep_error *err)
+{
+    const int has_text = o->texts.n || o->windows || o->tokens || o->reference;
+    /* A limit that fails is reported last: the texts are wanted all the same. */
+    struct prep_error verdict = PREP_ERROR_INIT;
+    if ((has_text || !o->greedy) && judge(cli, o, job, report, page, &verdict) &&
+        verdict.code != PREP_EVERIFY) {
+        *err = verdict;
+        return -1;
+    }
+    /* Ranks that do not share a model leave this to rank 0. */
+    if (o->greedy && (o->tp || cli->ranks.rank == 0) && generate(cli, o, job, report, page, err))
+        return -1;
+    if (verdict.code == PREP_OK)
+        return 0;
+    *err = verdict;
+    return -1;
+}
+
+/* page: NULL when none is wanted. */
 static int work(struct cli *cli, const struct options *o, struct report *report, struct page *page,
                 struct prep_error *err)
 {
@@ -337,47 +358,41 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
         return -1;
     if (o->smoke) {
         const struct cli_smoke smoke = {&job, &o->limits, o->max_nats, o->engines};
+        if (page)
+            return prep_fail(err, PREP_EUSAGE, "--smoke has one line to say, and no page");
         return cli_smoke_run(cli, &smoke, report, err);
     }
     if (o->probe.kinds || o->probe.prompts.n)
-        return cli_probe_run(cli, &o->probe, &job, report, err);
+        return cli_probe_run(cli, &o->probe, &job, page, report, err);
     if (o->random_draws >= 0) {
-        const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws};
+        const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws, page};
         return cli_cuts_run(cli, &cuts, report, err);
     }
     if (cli_talk_is_wanted(&o->talk)) {
-        if (has_text || o->greedy || o->against || o->html)
+        if (has_text || o->greedy || o->against || page)
             return prep_fail(err, PREP_EUSAGE,
                              "judge a model or talk to it: --prompt, --messages and --chat stand "
                              "alone");
         return o->tp || cli->ranks.rank == 0 ? cli_talk(cli, &o->talk, &job, report, err) : 0;
     }
-    /* A limit that fails is reported last: the texts are wanted all the same. */
-    struct prep_error verdict = PREP_ERROR_INIT;
-    if ((has_text || !o->greedy) && judge(cli, o, &job, report, page, &verdict) &&
-        verdict.code != PREP_EVERIFY) {
-        *err = verdict;
-        return -1;
-    }
-    /* Ranks that do not share a model leave this to rank 0. */
-    if (o->greedy && (o->tp || cli->ranks.rank == 0) && generate(cli, o, &job, report, page, err))
-        return -1;
-    if (page && cli->ranks.rank == 0 && cli_page_write(cli, page, o->html, o->argc, o->argv, err))
-        return -1;
-    if (verdict.code == PREP_OK)
-        return 0;
-    *err = verdict;
-    return -1;
+    return judge_and_show(cli, o, &job, report, page, err);
 }
 
 static int run(struct cli *cli, const void *options, struct report *report, struct prep_error *err)
 {
     const struct options *o = options;
+    struct prep_error unwritten = PREP_ERROR_INIT;
     struct page page;
     if (!o->html)
         return work(cli, o, report, NULL, err);
     page_init(&page);
-    const int rc = work(cli, o, report, &page, err);
+    int rc = work(cli, o, report, &page, err);
+    /* A limit that does not hold stands on the page, too. */
+    if ((!rc || err->code == PREP_EVERIFY) && cli->ranks.rank == 0 &&
+        cli_page_write(cli, &page, o->html, o->argc, o->argv, &unwritten)) {
+        *err = unwritten;
+        rc = -1;
+    }
     page_free(&page);
     return rc;
 }

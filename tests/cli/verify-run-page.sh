@@ -109,6 +109,21 @@ expect_sound limits.html
 expect_page_like limits.html '<p class="verdict bad">1 of 2 limits does not hold</p>'
 expect_page_like limits.html '&lt;b&gt;&amp;</pre>'
 
+begin 'probes and cuts beside random ones have pages'
+judge max --against nano --probe arithmetic --probe-cases 1 --answer-tokens 2 --html probes.html
+expect_exit 0
+expect_sound probes.html
+expect_page_like probes.html '<h1>Probes of max</h1>'
+expect_page_like probes.html 'not distinguishable'
+judge p12 --against nano $W --random-draws 2 --html cuts.html
+expect_exit 0
+expect_sound cuts.html
+expect_page_like cuts.html '<h1>Cuts of nano</h1>'
+expect_page_like cuts.html 'draws as low or lower'
+judge --smoke nano --html smoke.html
+expect_exit 64
+expect_no_file "$T/smoke.html"
+
 begin 'a model by itself, and a text by itself, have pages'
 judge nano $W -n 1 --html alone.html
 expect_exit 0
