@@ -44,6 +44,7 @@ struct queries {
     size_t position; /* of the first */
     const unsigned char *keys;
     enum kv_form form;
+    size_t head, n_heads; /* of attention: some of them */
 };
 
 static struct queries block_of(const struct ops_run *runs, size_t n_runs, size_t block)
@@ -51,7 +52,7 @@ static struct queries block_of(const struct ops_run *runs, size_t n_runs, size_t
     const struct ops_run *r = run_of(runs, n_runs, block);
     const size_t at = (block - r->first_block) * CPU_TOKENS;
     const size_t n = r->n - at < CPU_TOKENS ? r->n - at : CPU_TOKENS;
-    return (struct queries){r->first + at, n, r->position + at, r->keys, r->form};
+    return (struct queries){r->first + at, n, r->position + at, r->keys, r->form, 0, 0};
 }
 
 /* Stored keys as B of a product: where they lie, or, in FP8, widened. */
@@ -90,47 +91,108 @@ static void set_keys(const struct cpu *c, struct matmul *m, const struct kv_row 
 
 /* Indexer */
 
-static int select_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
-                       struct prep_error *err)
+/* Queries of a block that have something to choose, and the scores of the keys they see. */
+struct choosing {
+    const struct ops_select *p;
+    struct queries q;
+    size_t seen;   /* by the last one */
+    float *scores; /* [q.n, seen] */
+};
+
+static float *scores_of(const struct cpu_worker *w, const struct ops_select *p)
 {
-    const struct ops_select *p = arg;
-    struct queries q = block_of(p->runs, p->n_runs, task);
-    (void)err;
+    return w->floats + CPU_TOKENS * p->heads * CPU_KEYS;
+}
+
+static struct choosing choosing_of(const struct ops_select *p, size_t block, struct cpu_worker *w)
+{
+    struct queries q = block_of(p->runs, p->n_runs, block);
     if (q.position < p->top_k) { /* those that see no more than top_k have nothing to choose */
         const size_t skip = p->top_k - q.position < q.n ? p->top_k - q.position : q.n;
         q.first += skip, q.n -= skip, q.position += skip;
     }
-    const size_t seen = q.position + q.n; /* by the last one */
-    const struct kv_row row = {q.form, p->dim, p->dim};
-    float *dots = w->floats, *scores = dots + CPU_TOKENS * p->heads * CPU_KEYS;
-    float *room = scores + CPU_TOKENS * c->longest;
-    for (size_t u = 0; u < seen && q.n; u += CPU_KEYS) {
-        const size_t n = seen - u < CPU_KEYS ? seen - u : CPU_KEYS;
-        struct matmul m = {
-            .m = q.n * p->heads,
-            .n = n,
-            .k = p->dim,
-            .a = p->iq + q.first * p->heads * p->dim,
-            .lda = p->dim,
-            .c = dots,
-            .ldc = CPU_KEYS,
-        };
-        set_keys(c, &m, &row, q.keys, u, n, room);
-        cpu_nt(c, w, &m);
-        for (size_t i = 0; i < q.n; i++)
-            c->forward->index_scores(scores + i * seen + u, p->g + (q.first + i) * p->heads,
-                                     dots + i * p->heads * CPU_KEYS, p->heads, CPU_KEYS, n,
-                                     p->scale);
+    return (struct choosing){p, q, q.position + q.n, scores_of(w, p)};
+}
+
+/* Scores of a tile of keys. */
+static void score_keys(struct cpu *c, struct cpu_worker *w, const struct choosing *s, size_t tile)
+{
+    const struct ops_select *p = s->p;
+    const struct kv_row row = {s->q.form, p->dim, p->dim};
+    const size_t u = tile * CPU_KEYS, n = s->seen - u < CPU_KEYS ? s->seen - u : CPU_KEYS;
+    float *dots = w->floats, *room = scores_of(w, p) + CPU_TOKENS * c->longest;
+    struct matmul m = {
+        .m = s->q.n * p->heads,
+        .n = n,
+        .k = p->dim,
+        .a = p->iq + s->q.first * p->heads * p->dim,
+        .lda = p->dim,
+        .c = dots,
+        .ldc = CPU_KEYS,
+    };
+    set_keys(c, &m, &row, s->q.keys, u, n, room);
+    cpu_nt(c, w, &m);
+    for (size_t i = 0; i < s->q.n; i++)
+        c->forward->index_scores(s->scores + i * s->seen + u, p->g + (s->q.first + i) * p->heads,
+                                 dots + i * p->heads * CPU_KEYS, p->heads, CPU_KEYS, n, p->scale);
+}
+
+static void choose_keys(const struct cpu *c, const struct choosing *s)
+{
+    const struct ops_select *p = s->p;
+    for (size_t i = 0; i < s->q.n; i++)
+        c->forward->top_k(p->selected + (s->q.first + i) * p->top_k, s->scores + i * s->seen,
+                          s->q.position + i + 1, p->top_k);
+}
+
+static size_t n_key_tiles(const struct choosing *s)
+{
+    return s->q.n ? (s->seen + CPU_KEYS - 1) / CPU_KEYS : 0;
+}
+
+static int select_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+                       struct prep_error *err)
+{
+    const struct choosing s = choosing_of(arg, task, w);
+    (void)err;
+    for (size_t tile = 0; tile < n_key_tiles(&s); tile++)
+        score_keys(c, w, &s, tile);
+    choose_keys(c, &s);
+    return 0;
+}
+
+static int score_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+                      struct prep_error *err)
+{
+    (void)err;
+    score_keys(c, w, arg, task);
+    return 0;
+}
+
+/* Fewer blocks than threads, as in decoding: all threads score the keys of one block, into the
+ * first worker's memory. */
+static int select_together(struct cpu *c, const struct ops_select *p, size_t n_blocks,
+                           struct prep_error *err)
+{
+    for (size_t block = 0; block < n_blocks; block++) {
+        const struct choosing s = choosing_of(p, block, &c->workers[0]);
+        if (cpu_run(c, n_key_tiles(&s), score_task, &s, NULL, err))
+            return -1;
+        choose_keys(c, &s);
     }
-    for (size_t i = 0; i < q.n; i++)
-        c->forward->top_k(p->selected + (q.first + i) * p->top_k, scores + i * seen,
-                          q.position + i + 1, p->top_k);
     return 0;
 }
 
 int cpu_select(void *self, const struct ops_select *p, struct prep_error *err)
 {
-    return cpu_run(self, number_blocks(p->runs, p->n_runs), select_task, p, NULL, err);
+    struct cpu *c = self;
+    const size_t n_blocks = number_blocks(p->runs, p->n_runs);
+    size_t work = 0;
+    for (size_t i = 0; i < p->n_runs; i++)
+        work += p->runs[i].n * (p->runs[i].position + p->runs[i].n) * p->heads * p->dim;
+    if (n_blocks < (size_t)c->n_threads && work > CPU_ALONE)
+        return select_together(c, p, n_blocks, err);
+    return cpu_run(c, n_blocks, select_task, p, NULL, err);
 }
 
 /* Attention */
@@ -246,35 +308,72 @@ static void attend_selected(struct cpu *c, struct cpu_worker *w, const struct op
         else
             memcpy((unsigned char *)keys + k * bytes, from, bytes);
     }
-    const struct pairs rows = {token * p->heads, p->heads, p->top_k, (unsigned char *)keys,
-                               q->form == KV_FP8 ? KV_F32 : q->form};
+    const struct pairs rows = {token * p->heads + q->head, q->n_heads, p->top_k,
+                               (unsigned char *)keys, q->form == KV_FP8 ? KV_F32 : q->form};
     attend_rows(c, w, p, q, &rows);
 }
+
+/* Tokens [0, n) of a block, which see everything before them: all heads at once where they lie side
+ * by side. */
+static void attend_all(struct cpu *c, struct cpu_worker *w, const struct ops_attend *p,
+                       const struct queries *q, size_t n)
+{
+    const size_t at_once = q->n_heads == p->heads ? n : 1;
+    for (size_t i = 0; i < n; i += at_once) {
+        const struct pairs rows = {(q->first + i) * p->heads + q->head, at_once * q->n_heads,
+                                   q->position + i + at_once, q->keys, q->form};
+        attend_rows(c, w, p, q, &rows);
+    }
+}
+
+/* Blocks of queries, outer, and shares of the heads. */
+struct attend_job {
+    const struct ops_attend *p;
+    size_t shares;
+};
 
 static int attend_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
                        struct prep_error *err)
 {
-    const struct ops_attend *p = arg;
-    const struct queries q = block_of(p->runs, p->n_runs, task);
+    const struct attend_job *job = arg;
+    const struct ops_attend *p = job->p;
+    const size_t share = task % job->shares, ld = p->heads * p->rank;
+    struct queries q = block_of(p->runs, p->n_runs, task / job->shares);
     size_t all = q.n; /* tokens that see everything before them */
     (void)err;
+    q.head = share * p->heads / job->shares;
+    q.n_heads = (share + 1) * p->heads / job->shares - q.head;
     if (p->selected && q.position + q.n > p->top_k)
         all = q.position < p->top_k ? p->top_k - q.position : 0;
-    if (all) {
-        const struct pairs rows = {q.first * p->heads, all * p->heads, q.position + all, q.keys,
-                                   q.form};
-        attend_rows(c, w, p, &q, &rows);
-    }
+    attend_all(c, w, p, &q, all);
     for (size_t i = all; i < q.n; i++)
         attend_selected(c, w, p, &q, i);
-    cpu_check_rows(c, w, p->y + q.first * p->heads * p->rank, p->heads * p->rank, q.first, q.n,
-                   p->heads * p->rank);
+    cpu_check_rows(c, w, p->y + q.first * ld + q.head * p->rank, ld, q.first, q.n,
+                   q.n_heads * p->rank);
     return 0;
+}
+
+/* One share, unless threads would have nothing to do: a token that goes on with a long text. */
+static size_t shares_of(const struct cpu *c, const struct ops_attend *p, size_t n_blocks)
+{
+    const size_t threads = (size_t)c->n_threads;
+    size_t work = 0;
+    for (size_t i = 0; i < p->n_runs; i++) {
+        const size_t seen = p->runs[i].position + p->runs[i].n;
+        work += p->runs[i].n * p->heads * (p->rank + p->rope) *
+                (p->selected && seen > p->top_k ? p->top_k : seen);
+    }
+    if (n_blocks >= threads || work <= CPU_ALONE)
+        return 1;
+    const size_t wish = (threads + n_blocks - 1) / n_blocks;
+    return wish < p->heads ? wish : p->heads;
 }
 
 int cpu_attend(void *self, const struct ops_attend *p, size_t *bad, struct prep_error *err)
 {
-    return cpu_run(self, number_blocks(p->runs, p->n_runs), attend_task, p, bad, err);
+    const size_t n_blocks = number_blocks(p->runs, p->n_runs);
+    const struct attend_job job = {p, shares_of(self, p, n_blocks)};
+    return cpu_run(self, n_blocks * job.shares, attend_task, &job, bad, err);
 }
 
 /* Work memory, in floats */

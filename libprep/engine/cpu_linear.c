@@ -96,14 +96,25 @@ struct heads {
     float *y;
     const float *x;
     size_t n, block;
+    size_t each; /* heads of a task: one, or all when there is little to do */
 };
 
-static int absorb_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
-                       struct prep_error *err)
+static struct heads heads_of(const struct ops_heads *h, float *y, const float *x, size_t n,
+                             size_t width)
 {
-    const struct heads *t = arg;
+    const size_t each = n * h->heads * width * h->rank <= CPU_ALONE ? h->heads : 1;
+    return (struct heads){h, y, x, n, CPU_BLOCK_ROWS, each};
+}
+
+static size_t n_head_tasks(const struct heads *t)
+{
+    return (t->n + t->block - 1) / t->block * (t->h->heads / t->each);
+}
+
+static int absorb_head(struct cpu *c, struct cpu_worker *w, const struct heads *t, size_t i,
+                       size_t head, struct prep_error *err)
+{
     const struct ops_heads *h = t->h;
-    const size_t i = task / h->heads * t->block, head = task % h->heads;
     const size_t wide = h->rank + h->rope, qk = h->nope + h->rope;
     struct matmul m = {
         .m = t->n - i < t->block ? t->n - i : t->block,
@@ -123,19 +134,28 @@ static int absorb_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
     return 0;
 }
 
-int cpu_absorb(void *self, float *y, const float *q, size_t n, const struct ops_heads *h,
-               size_t *bad, struct prep_error *err)
-{
-    const struct heads t = {h, y, q, n, CPU_BLOCK_ROWS};
-    return cpu_run(self, (n + t.block - 1) / t.block * h->heads, absorb_task, &t, bad, err);
-}
-
-static int expand_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+static int absorb_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
                        struct prep_error *err)
 {
     const struct heads *t = arg;
+    const size_t n = t->h->heads / t->each, first = task % n * t->each;
+    for (size_t head = first; head < first + t->each; head++)
+        if (absorb_head(c, w, t, task / n * t->block, head, err))
+            return -1;
+    return 0;
+}
+
+int cpu_absorb(void *self, float *y, const float *q, size_t n, const struct ops_heads *h,
+               size_t *bad, struct prep_error *err)
+{
+    const struct heads t = heads_of(h, y, q, n, h->nope);
+    return cpu_run(self, n_head_tasks(&t), absorb_task, &t, bad, err);
+}
+
+static int expand_head(struct cpu *c, struct cpu_worker *w, const struct heads *t, size_t i,
+                       size_t head, struct prep_error *err)
+{
     const struct ops_heads *h = t->h;
-    const size_t i = task / h->heads * t->block, head = task % h->heads;
     struct matmul m = {
         .m = t->n - i < t->block ? t->n - i : t->block,
         .n = h->value,
@@ -153,9 +173,20 @@ static int expand_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
     return 0;
 }
 
+static int expand_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+                       struct prep_error *err)
+{
+    const struct heads *t = arg;
+    const size_t n = t->h->heads / t->each, first = task % n * t->each;
+    for (size_t head = first; head < first + t->each; head++)
+        if (expand_head(c, w, t, task / n * t->block, head, err))
+            return -1;
+    return 0;
+}
+
 int cpu_expand(void *self, float *y, const float *x, size_t n, const struct ops_heads *h,
                size_t *bad, struct prep_error *err)
 {
-    const struct heads t = {h, y, x, n, CPU_BLOCK_ROWS};
-    return cpu_run(self, (n + t.block - 1) / t.block * h->heads, expand_task, &t, bad, err);
+    const struct heads t = heads_of(h, y, x, n, h->value);
+    return cpu_run(self, n_head_tasks(&t), expand_task, &t, bad, err);
 }

@@ -46,6 +46,9 @@ struct step_memory {
     const uint64_t *output_bytes;
     void *work;
     void *note; /* NULL for a step without one */
+    /* [n_outputs], or NULL: all. What is not wanted is durable already, or another part's to write:
+     * it need not be filled. */
+    const unsigned char *wanted;
 };
 
 typedef int (*step_fn)(const struct step_memory *m, const void *arg, struct prep_error *err);

@@ -18,19 +18,21 @@ for texts in 1 8; do
         "$bench/bench_decode" "$N" "$threads" "$texts"
     done
 done >"$T/ours"
-awk '{ printf "ours         %d threads, %d texts: %6d tokens/s\n", $2, $3, $4 }' "$T/ours"
+awk '{ printf "ours         %d threads, %d texts: %6d tokens/s, processor time %6d us each\n", $2, $3, $4, $5 }' \
+    "$T/ours"
 
 beside() # FILE
 {
     awk '
-    FNR == NR { ours[$2, $3] = $4; next }
+    FNR == NR { ours[$2, $3] = $4; cpu[$2, $3] = $5; next }
     {
         ratio = ours[$2, $3] / $4
-        printf "%-12s %d threads, %d texts: %6d tokens/s, ours / theirs %5.2f%s\n", $1, $2, $3, $4,
-            ratio, ratio >= 1 ? "  above" : "  BELOW"
+        printf "%-12s %d threads, %d texts: %6d tokens/s, processor time %6d us each: ours / theirs " \
+            "%5.2f, by processor time %5.2f%s\n", $1, $2, $3, $4, $5, ratio, $5 / cpu[$2, $3],
+            (ratio >= 1 ? "  above" : "  BELOW")
     }' "$T/ours" "$1"
 }
-"$bin/make-gguf" "$N" -q -t BF16 --no-mtp "$T/gguf"
+"$bin/make-gguf" "$N" -q -t BF16 --no-mtp "$T/gguf" >/dev/null
 (
     . tests/interop/venv.sh
     peer_venv xllamacpp xllamacpp numpy

@@ -150,7 +150,8 @@ static void stored_keys_give_the_bytes_of_their_values(void **state)
     for (int isa = 0; isa <= (int)cpu_isa(); isa++) {
         struct prep_error err = PREP_ERROR_INIT;
         struct ops ops;
-        assert_int_equal(ops_cpu_open(&ops, &SHAPE, 2, (enum isa)isa, &err), 0);
+        /* 2 blocks of queries: with 5 threads heads are shared out by 3. */
+        assert_int_equal(ops_cpu_open(&ops, &SHAPE, isa % 2 ? 5 : 2, (enum isa)isa, &err), 0);
         assert_int_equal(ops.reserve(ops.self, MOST, &err), 0);
         for (int form = KV_BF16; form < N_KV_FORMS; form++)
             for (size_t i = 0; i < sizeof positions / sizeof *positions; i++) {
@@ -160,6 +161,89 @@ static void stored_keys_give_the_bytes_of_their_values(void **state)
             }
         ops.close(ops.self);
     }
+}
+
+/* One thread, and so many that a head has one of its own. */
+static void threads_change_no_bit_of_attention(void **state)
+{
+    static const size_t positions[] = {0, 30, 100, MOST - QUERIES};
+    struct test_random r;
+    (void)state;
+    test_random_init(&r);
+    const struct kv_row row = {KV_BF16, WIDE, RANK};
+    struct keys keys = store(&r, &row);
+    float *q = values(&r, QUERIES * HEADS * WIDE), *y[2];
+    uint32_t selected[QUERIES * TOP_K];
+    for (size_t at = 0; at < sizeof positions / sizeof *positions; at++) {
+        for (size_t i = 0; i < QUERIES * TOP_K; i++)
+            selected[i] = (uint32_t)(i % TOP_K * (1 + positions[at] / TOP_K));
+        for (int many = 0; many < 2; many++) {
+            struct prep_error err = PREP_ERROR_INIT;
+            size_t bad = OPS_ALL_FINITE;
+            struct ops ops;
+            struct ops_run run = {
+                .n = QUERIES, .position = positions[at], .keys = keys.stored, .form = KV_BF16};
+            y[many] = calloc(QUERIES * HEADS * RANK, sizeof(float));
+            const struct ops_attend p = {.y = y[many],
+                                         .q = q,
+                                         .runs = &run,
+                                         .n_runs = 1,
+                                         .heads = HEADS,
+                                         .rank = RANK,
+                                         .rope = ROPE,
+                                         .selected = selected,
+                                         .top_k = TOP_K,
+                                         .scale = 0.25F};
+            assert_int_equal(ops_cpu_open(&ops, &SHAPE, many ? 40 : 1, N_ISA - 1, &err), 0);
+            assert_int_equal(ops.reserve(ops.self, MOST, &err), 0);
+            assert_int_equal(ops.attend(ops.self, &p, &bad, &err), 0);
+            assert_int_equal(bad, OPS_ALL_FINITE);
+            ops.close(ops.self);
+        }
+        assert_memory_equal(y[1], y[0], QUERIES * HEADS * RANK * sizeof(float));
+        free(y[0]);
+        free(y[1]);
+    }
+    free(q);
+    free_keys(&keys);
+}
+
+static void threads_change_no_choice(void **state)
+{
+    static const size_t positions[] = {0, 12, 30, 100, MOST - QUERIES};
+    struct test_random r;
+    (void)state;
+    test_random_init(&r);
+    const struct kv_row row = {KV_FP8, DIM, DIM};
+    struct keys keys = store(&r, &row);
+    float *iq = values(&r, QUERIES * HEADS * DIM), *g = values(&r, QUERIES * HEADS);
+    for (size_t at = 0; at < sizeof positions / sizeof *positions; at++) {
+        uint32_t selected[2][QUERIES * TOP_K];
+        memset(selected, 0, sizeof selected);
+        for (int many = 0; many < 2; many++) {
+            struct prep_error err = PREP_ERROR_INIT;
+            struct ops ops;
+            struct ops_run run = {
+                .n = QUERIES, .position = positions[at], .keys = keys.stored, .form = KV_FP8};
+            const struct ops_select p = {.selected = selected[many],
+                                         .iq = iq,
+                                         .g = g,
+                                         .runs = &run,
+                                         .n_runs = 1,
+                                         .heads = HEADS,
+                                         .dim = DIM,
+                                         .top_k = TOP_K,
+                                         .scale = 0.25F};
+            assert_int_equal(ops_cpu_open(&ops, &SHAPE, many ? 9 : 1, N_ISA - 1, &err), 0);
+            assert_int_equal(ops.reserve(ops.self, MOST, &err), 0);
+            assert_int_equal(ops.select(ops.self, &p, &err), 0);
+            ops.close(ops.self);
+        }
+        assert_memory_equal(selected[1], selected[0], sizeof selected[0]);
+    }
+    free(iq);
+    free(g);
+    free_keys(&keys);
 }
 
 static void rows_are_stored_as_one_by_one(void **state)
@@ -194,6 +278,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stored_keys_give_the_bytes_of_their_values),
+        cmocka_unit_test(threads_change_no_bit_of_attention),
+        cmocka_unit_test(threads_change_no_choice),
         cmocka_unit_test(rows_are_stored_as_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
