@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "libprep/engine/runtime_parts.h"
+#include "libprep/engine/kv_parts.h"
 #include "libprep/numeric/elementary.h"
 
 static int check_sequence(const struct runtime *r, const struct sequence *s, size_t i,

@@ -19,8 +19,8 @@
  * as memory asks for, and pieces of different parts alternate. So a sum over rows must be a chain
  * over tokens, or keep its own blocks.
  *
- * Of a model that is split over ranks (runtime.h), inputs of o and down are this rank's columns, and
- * outputs of an expert are what this rank adds to them.
+ * Of a model that is split over ranks (runtime.h), inputs of o and down are this rank's columns,
+ * and outputs of an expert are what this rank adds to them.
  *
  * Shapes     x [n, cols] F32, row i belongs to token tokens[i], or first_token + i without a list
  * Ownership  borrowed for the call
