@@ -135,7 +135,8 @@ static void layers(FILE *f, const struct judge_result *r)
 {
     fprintf(f,
             "\n  layer  block error  hidden error  original's choices  experts shared  positions "
-            "shared\n");
+            "shared%s\n",
+            r->layers.has_kl ? "          KL" : "");
     for (int i = 0; i < r->layers.n_layers; i++) {
         const struct judge_layer *x = &r->at[i];
         fprintf(f, "  %5d", i);
@@ -144,6 +145,8 @@ static void layers(FILE *f, const struct judge_result *r)
         number(f, 20, 6, 0, x->forced_error);
         number(f, 16, 4, 0, x->expert_share);
         number(f, 18, 4, 0, x->position_share);
+        if (r->layers.has_kl)
+            number(f, 12, 6, 0, x->kl.mean);
         fputc('\n', f);
     }
 }

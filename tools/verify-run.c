@@ -19,7 +19,7 @@ struct options {
     const char *activations, *calibration, *calibration_set;
     struct cli_list texts, keep_maps;
     int64_t window, max_windows, worst, random_draws, tp;
-    int dense, mtp_dense, mtp, as_is, no_linears, brief, smoke;
+    int dense, mtp_dense, mtp, as_is, no_linears, by_layer, brief, smoke;
     double norm_eps, max_nats;
     struct judge_limits limits;
     int argc; /* of the whole command, for the page */
@@ -81,6 +81,10 @@ static const struct cli_option table[] = {
      AT(as_is), 0, 0},
     {"no-linears", 0, CLI_FLAG, NULL, "leave out the errors of single linears", AT(no_linears), 0,
      0},
+    {"kl-by-layer", 0, CLI_FLAG, NULL,
+     "with --against: KL after each layer, too, through the final norm and lm_head; costs their "
+     "product for each layer and model",
+     AT(by_layer), 0, 0},
     {"brief", 0, CLI_FLAG, NULL, "print a line for each model and nothing else", AT(brief), 0, 0},
     {"worst", 0, CLI_INT, "N", "how many of the worst linears to list; 10 when not given",
      AT(worst), 0, 1 << 20},
@@ -264,6 +268,7 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
         .save = o->save != NULL,
         .with_mtp = o->mtp,
         .no_linears = o->no_linears,
+        .kl_by_layer = o->by_layer,
         .run = {.mem = cli->common.mem,
                 .n_threads = (int)cli->common.jobs,
                 .index_pattern = o->index_pattern,
@@ -295,6 +300,18 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                          "several keep-maps: they are compared with --random-draws");
     if (o->set && !o->windows)
         return prep_fail(err, PREP_EUSAGE, "--set names windows of a --windows file");
+    return 0;
+}
+
+static int check_by_layer(const struct options *o, struct prep_error *err)
+{
+    if (o->by_layer && !o->against)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--kl-by-layer compares with the original: give --against ORIGINAL");
+    if (o->by_layer && (o->smoke || o->random_draws >= 0 || o->probe.kinds || o->probe.prompts.n))
+        return prep_fail(err, PREP_EUSAGE,
+                         "--kl-by-layer is for judging on a text: not with --smoke, --probe or "
+                         "--random-draws");
     return 0;
 }
 
@@ -395,7 +412,7 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
 {
     const int has_text = o->texts.n || o->windows || o->tokens || o->reference;
     struct judge_job job;
-    if (fill(&job, o, cli, err) || check_files(o, cli, err))
+    if (fill(&job, o, cli, err) || check_by_layer(o, err) || check_files(o, cli, err))
         return -1;
     if (o->smoke || o->probe.kinds || o->probe.prompts.n || o->random_draws >= 0)
         return o->tp || cli->ranks.rank == 0 ? test(cli, o, &job, report, page, err) : 0;

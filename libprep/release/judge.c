@@ -51,6 +51,8 @@ static int start_result(struct judge_result *r, struct judgement *j, const struc
     if (r->has_layers && judge_layers_init(&r->layers, j->original.config->num_hidden_layers,
                                            j->text.n_windows, &j->arena, err))
         return -1;
+    if (job->kl_by_layer && judge_layers_init_kl(&r->layers, &j->arena, err))
+        return -1;
     r->at = r->layers.layers;
     if (!r->has_linears)
         return 0;
@@ -126,6 +128,8 @@ static int prepare_watch(struct judge_watch *w, struct prep_error *err)
     }
     if (!j->has_original)
         return 0;
+    if (judge_lens_init(w, err))
+        return -1;
     w->x = arena_calloc(&j->arena, 3 * n, w->hidden_size * sizeof *w->x, err);
     if (!w->x || judge_sites_init(&w->sites, j->original.config, n, &j->arena, err))
         return -1;
@@ -207,6 +211,8 @@ static int finish_result(struct judge_result *r, struct judgement *j, struct pre
         return -1;
     if (r->has_layers)
         judge_layers_finish(&r->layers);
+    if (judge_layers_finish_kl(&r->layers, j->text.window, &j->arena, err))
+        return -1;
     if (!r->has_linears)
         return 0;
     judge_linears_finish(&r->linears);

@@ -58,6 +58,7 @@ struct judge_job {
     int save;     /* keep the first model's answers for judgement_save() */
     int with_mtp; /* judge the first MTP layer, too */
     int no_linears;
+    int kl_by_layer; /* with an original: a product with lm_head per layer, model and row */
     /* How all models run; mem is theirs together with all else. */
     struct runtime_options run;
     int original_as_is; /* the original: as its config says */

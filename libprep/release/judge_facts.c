@@ -105,6 +105,8 @@ static void add_layers(cJSON *object, const struct judge_layers *l)
         add(o, "hidden_error_forced", x->forced_error);
         add(o, "experts_shared", x->expert_share);
         add(o, "positions_shared", x->position_share);
+        if (l->has_kl)
+            add_interval(o, "kl", &x->kl);
     }
 }
 

@@ -25,6 +25,18 @@ int judge_layers_init(struct judge_layers *l, int n_layers, uint64_t n_windows, 
     return 0;
 }
 
+int judge_layers_init_kl(struct judge_layers *l, struct arena *arena, struct prep_error *err)
+{
+    const size_t n = (size_t)l->n_windows;
+    double *sums = arena_calloc(arena, (size_t)l->n_layers, n * sizeof *sums, err);
+    if (!sums)
+        return -1;
+    for (int i = 0; i < l->n_layers; i++, sums += n)
+        l->layers[i].window_kl = sums;
+    l->has_kl = 1;
+    return 0;
+}
+
 struct add {
     struct judge_ratio *to;
     const struct judge_states *s;
@@ -75,6 +87,13 @@ void judge_positions_add(struct judge_layer *l, const uint32_t *original, size_t
     }
 }
 
+void judge_layer_add_kl(struct judge_layer *l, uint64_t n_rows, uint64_t first, const double *kl,
+                        size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        l->window_kl[(first + i) / n_rows] += kl[i];
+}
+
 static double finish_ratio(const struct judge_ratio *r, uint64_t n)
 {
     double above = 0, below = 0;
@@ -100,4 +119,21 @@ void judge_layers_finish(struct judge_layers *l)
         x->expert_share = share(x->experts_shared, x->experts);
         x->position_share = share(x->positions_shared, x->positions);
     }
+}
+
+int judge_layers_finish_kl(struct judge_layers *l, uint64_t n_rows, struct arena *arena,
+                           struct prep_error *err)
+{
+    if (!l->has_kl)
+        return 0;
+    double *work = arena_alloc(arena, BOOTSTRAP_RESAMPLES * sizeof *work, err);
+    if (!work)
+        return -1;
+    for (int i = 0; i < l->n_layers; i++) {
+        struct judge_layer *x = &l->layers[i];
+        for (uint64_t w = 0; w < l->n_windows; w++)
+            x->window_kl[w] /= (double)n_rows;
+        bootstrap_mean(&x->kl, x->window_kl, (size_t)l->n_windows, BOOTSTRAP_SEED, work);
+    }
+    return 0;
 }

@@ -7,9 +7,11 @@
  *    block     sum |y_q - y|^2 / sum |y - x|^2       x the original's input of this layer, y what
  *                                                    it makes of it, y_q what the other does
  *    experts   share of the original's choices that the other makes, too; of positions likewise
+ *    kl        KL(original || other) of the next token, each model's hidden states after the layer
+ *              taken through its own final norm and lm_head. Of the last layer: the models' KL
  *
  * Sums are F64, a chain over the elements of a window, then over windows in order: they do not
- * depend on how windows are gathered in units.
+ * depend on how windows are gathered in units. Of KL each row is one element.
  *
  * Shapes     hidden states [n_tokens, hidden_size] of whole windows, row-major
  * Ownership  everything lives in the caller's arena
@@ -23,6 +25,7 @@
 #include <stdint.h>
 
 #include "libprep/base/arena.h"
+#include "libprep/numeric/bootstrap.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,18 +40,24 @@ struct judge_layer {
     struct judge_ratio hidden, forced, block;
     uint64_t experts, experts_shared;     /* choices of the original; of these, the other's too */
     uint64_t positions, positions_shared; /* where a choice was made at all */
+    double
+        *window_kl; /* [n_windows], nats: sums over rows, means when finished; NULL: not wanted */
+    struct bootstrap_interval kl; /* finished; of window_kl */
     double hidden_error, forced_error, block_error, expert_share, position_share; /* finished; NaN:
                                                                                      not measured */
 };
 
 struct judge_layers {
     struct judge_layer *layers;
-    int n_layers;
+    int n_layers, has_kl;
     uint64_t n_windows;
 };
 
 PREP_MUST_CHECK int judge_layers_init(struct judge_layers *l, int n_layers, uint64_t n_windows,
                                       struct arena *arena, struct prep_error *err);
+/* KL is wanted, too. */
+PREP_MUST_CHECK int judge_layers_init_kl(struct judge_layers *l, struct arena *arena,
+                                         struct prep_error *err);
 
 /* Hidden states of some windows, all [n_windows, elements]. */
 struct judge_states {
@@ -68,8 +77,16 @@ void judge_experts_add(struct judge_layer *l, const int32_t *original, const int
 void judge_positions_add(struct judge_layer *l, const uint32_t *original, size_t n,
                          const uint32_t *other, size_t n_other);
 
+/* KL of the rows [first, first + n), counted through all windows of n_rows each. A window's rows
+ * come in ascending order. */
+void judge_layer_add_kl(struct judge_layer *l, uint64_t n_rows, uint64_t first, const double *kl,
+                        size_t n);
+
 /* What was never added becomes NaN. */
 void judge_layers_finish(struct judge_layers *l);
+/* Means and intervals of KL, where it was wanted. n_rows: of a window. */
+PREP_MUST_CHECK int judge_layers_finish_kl(struct judge_layers *l, uint64_t n_rows,
+                                           struct arena *arena, struct prep_error *err);
 
 #ifdef __cplusplus
 }

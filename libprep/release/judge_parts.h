@@ -21,6 +21,13 @@ struct judge_lanes {
     int free, forced, fed;
 };
 
+/* KL by layer: some rows of logits at a time, of the original and of one model. */
+struct judge_lens {
+    size_t rows;      /* of a tile; 0: not wanted */
+    float *z, *p, *q; /* [rows, hidden_size], [rows, vocab_size] twice */
+    double *kl;       /* [rows] */
+};
+
 struct judge_watch {
     struct judgement *j;
     const struct judge_job *job;
@@ -32,6 +39,7 @@ struct judge_watch {
     size_t unit_sequences, hidden_size, vocab_size;
     int n_layers;
     struct judge_sites sites;
+    struct judge_lens lens;
     float *x, *y, *q; /* hidden states of a unit: before and after the layer, another's after it */
     /* Most likely next tokens, [n_windows, window], of the original (last) and each result. */
     uint32_t *first[JUDGE_MAX_MODELS + 1];
@@ -52,6 +60,14 @@ void judge_settings(char text[JUDGE_SETTINGS], const struct judge_model *m,
  * takes up to an eighth of it for rows of logits. */
 uint64_t judge_need(const struct judge_model *m, size_t n_tokens, size_t n_lanes, size_t window,
                     int with_mtp);
+
+/* Bytes of a tile. */
+uint64_t judge_lens_memory(const struct config *c, uint64_t rows);
+/* After judge_start(), which says how many rows; in the judgement's arena. */
+PREP_MUST_CHECK int judge_lens_init(struct judge_watch *w, struct prep_error *err);
+/* KL of every model as it runs, after a layer; nothing where it is not wanted. */
+PREP_MUST_CHECK int judge_lens_see(struct judge_watch *w, const struct schedule_at *at,
+                                   struct prep_error *err);
 
 /* The schedule's visitor; arg is the struct judge_watch. */
 int judge_before_layer(void *arg, const struct schedule_at *at, struct prep_error *err);

@@ -48,6 +48,7 @@ int judge_ranks_meet(const struct judge_job *job, struct prep_error *err)
                               (uint64_t)job->save,
                               (uint64_t)job->with_mtp,
                               (uint64_t)job->no_linears,
+                              (uint64_t)job->kl_by_layer,
                               job->run.ranks != NULL,
                               (uint64_t)job->original_as_is,
                               job->run.mem == 0};
@@ -151,7 +152,8 @@ static int gather_layer(const struct gathering *g, struct judge_layer *l)
         if (gather_windows(g, ratios[i]->above, sizeof(double)) ||
             gather_windows(g, ratios[i]->below, sizeof(double)))
             return -1;
-    if (ranks_add_u64(g->ranks, counts, sizeof counts / sizeof *counts, g->err))
+    if (gather_windows(g, l->window_kl, sizeof(double)) ||
+        ranks_add_u64(g->ranks, counts, sizeof counts / sizeof *counts, g->err))
         return -1;
     l->experts = counts[0];
     l->experts_shared = counts[1];

@@ -50,14 +50,19 @@ void judge_row_alone(struct judge_series *s, const struct logits_kernels *k, uin
     s->rows[row].nll = target < 0 ? 0 : kl_log_sum_exp(k, z, n) - (double)z[target];
 }
 
+/* Equal rows are common: unchanged models, first layers, forced choices. */
+double judge_row_kl(const struct logits_kernels *k, const float *p, const float *q, size_t n)
+{
+    return memcmp(p, q, n * sizeof *p) == 0 ? 0 : kl_divergence(k, p, q, n);
+}
+
 void judge_row_beside(struct judge_series *s, const struct logits_kernels *k, uint64_t row,
                       const float *other, const float *z, size_t n)
 {
     struct judge_row *r = &s->rows[row];
     struct kl_agreement agreement;
     judge_row_alone(s, k, row, z, n);
-    /* Equal rows are common (unchanged models, forced choices) and exactly 0 apart. */
-    r->kl = memcmp(other, z, n * sizeof *z) == 0 ? 0 : kl_divergence(k, other, z, n);
+    r->kl = judge_row_kl(k, other, z, n);
     kl_agree(&agreement, other, z, n);
     r->same_first = (unsigned char)agreement.same_first;
     r->shared_of_five = (unsigned char)agreement.shared_of_five;

@@ -56,6 +56,8 @@ uint64_t judge_series_memory(uint64_t n_windows, uint64_t window);
 /* The target of a row, or -1. */
 int64_t judge_series_target(const struct judge_series *s, uint64_t row);
 
+/* KL(p || q) of a row; equal rows are exactly 0 apart. */
+double judge_row_kl(const struct logits_kernels *k, const float *p, const float *q, size_t n);
 /* Row number through all windows; z its logits [n]. */
 void judge_row_alone(struct judge_series *s, const struct logits_kernels *k, uint64_t row,
                      const float *z, size_t n);

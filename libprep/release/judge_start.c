@@ -5,7 +5,8 @@
 
 #include "libprep/release/judge_ranks.h"
 
-enum { LEAST_WINDOW = 2, LEAST_WINDOW_MTP = 3 };
+/* LENS_ROWS: of logits at a time; enough that decoding lm_head is cheap beside its product. */
+enum { LEAST_WINDOW = 2, LEAST_WINDOW_MTP = 3, LENS_ROWS = 256 };
 
 /* ---- opening ---- */
 
@@ -22,6 +23,8 @@ static int check_job(const struct judge_job *job, struct prep_error *err)
     if (job->original && job->reference)
         return prep_fail(err, PREP_EUSAGE,
                          "judge against the original or against a reference of it, not both");
+    if (job->kl_by_layer && !job->original)
+        return prep_fail(err, PREP_EUSAGE, "KL by layer needs the original: no reference has it");
     if (has_calibration(job) && job->run.inputs == INPUTS_AS_THEY_ARE)
         return prep_fail(err, PREP_EUSAGE, "a calibration text is for inputs of 4 bits");
     if (job->save && (job->n_models > 1 || job->original || job->reference))
@@ -145,6 +148,9 @@ static uint64_t own_bytes(const struct judgement *j, const struct judge_job *job
     bytes += judge_load_memory(c);
     bytes += 3 * tokens_of(j, sequences) * (uint64_t)c->hidden_size * sizeof(float);
     bytes += judge_sites_memory(c, (size_t)tokens_of(j, sequences));
+    if (job->kl_by_layer)
+        bytes += judge_lens_memory(c, 1) +
+                 j->n_results * (uint64_t)c->num_hidden_layers * j->text.n_windows * sizeof(double);
     for (size_t i = 0; i < j->n_results; i++) {
         const struct judge_result *r = &j->results[i];
         const uint64_t n =
@@ -193,6 +199,24 @@ static int start(struct judge_model *m, const struct judge_job *job, int origina
     return judge_model_start(m, &run, report, err);
 }
 
+/* Rows of a tile of KL by layer: one is in the floor, more take up to an eighth of what is left. */
+static int plan_lens(struct judge_watch *w, uint64_t *left, struct prep_error *err)
+{
+    const struct judgement *j = w->j;
+    const uint64_t tokens = tokens_of(j, w->unit_sequences);
+    uint64_t rows = tokens < LENS_ROWS ? tokens : LENS_ROWS;
+    if (!w->job->kl_by_layer)
+        return 0;
+    const uint64_t row = judge_lens_memory(j->original.config, 1), fit = 1 + *left / 8 / row;
+    rows = w->job->run.mem && fit < rows ? fit : rows;
+    /* Of split models all ranks make the same rows. */
+    if (runtime_least(j->original.runtime, &rows, err))
+        return -1;
+    w->lens.rows = (size_t)rows;
+    *left -= w->job->run.mem ? (rows - 1) * row : 0;
+    return 0;
+}
+
 /* Open everything once to learn the floors, then again with its share of what is left. */
 int judge_start(struct judge_watch *w, struct report *report, struct prep_error *err)
 {
@@ -209,16 +233,20 @@ int judge_start(struct judge_watch *w, struct report *report, struct prep_error 
         units--;
     if (judge_ranks_compare(j, job, err) || judge_ranks_unit(&units, j, job, err))
         return -1;
+    uint64_t left = 0;
     w->unit_sequences = (size_t)units;
     if (!job->run.mem)
-        return 0;
+        return plan_lens(w, &left, err);
     const uint64_t least = floor_of(j, job, units);
     if (least > job->run.mem)
         return prep_fail(err, PREP_EUSAGE,
                          "memory of %" PRIu64 " bytes is too little for windows of %" PRIu64
                          " tokens: at least %" PRIu64 " bytes are needed",
                          job->run.mem, j->text.window, least);
-    const uint64_t more = (job->run.mem - least) / n_models;
+    left = job->run.mem - least;
+    if (plan_lens(w, &left, err))
+        return -1;
+    const uint64_t more = left / n_models;
     const size_t n = (size_t)tokens_of(j, units), window = (size_t)j->text.window;
     if (j->has_original &&
         start(&j->original, job, 1, judge_need(&j->original, n, 1, window, job->with_mtp) + more,

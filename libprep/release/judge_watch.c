@@ -96,7 +96,7 @@ int judge_after_layer(void *arg, const struct schedule_at *at, struct prep_error
     for (size_t i = 0; i < w->j->n_results; i++)
         if (compare_layer(w, &w->j->results[i], &w->of[i], at, err))
             return prep_note(err, "%s: layer %d", w->j->results[i].model.path, at->layer);
-    return 0;
+    return judge_lens_see(w, at, err);
 }
 
 /* ---- logits ---- */

@@ -227,6 +227,51 @@ static void plot_layers(const struct page_view *v, enum layer_figure figure)
     page_figure_end(v->p);
 }
 
+static void plot_layers_kl(const struct page_view *v)
+{
+    struct svg_series series[JUDGE_MAX_MODELS];
+    const struct judgement *j = v->j;
+    const size_t n = (size_t)j->results[0].layers.n_layers;
+    size_t zeros = 0;
+    double *at = arena_calloc(&v->p->arena, n, sizeof *at, &v->p->failed);
+    double *all = arena_calloc(&v->p->arena, n * j->n_results, sizeof *all, &v->p->failed);
+    if (!at || !all || !j->results[0].layers.has_kl)
+        return;
+    for (size_t m = 0; m < j->n_results; m++) {
+        struct curve c;
+        if (alloc_curve(v->p, &c, n))
+            return;
+        for (size_t i = 0; i < n; i++) {
+            const struct bootstrap_interval *kl = &j->results[m].at[i].kl;
+            at[i] = (double)i;
+            all[m * n + i] = c.y[i] = kl->mean;
+            c.low[i] = kl->low;
+            c.high[i] = kl->high;
+            zeros += kl->mean == 0;
+        }
+        series[m] = (struct svg_series){v->names[m], (int)m + 1, (int)m, c.y, c.low, c.high};
+    }
+    const int log = page_spans_decades(all, n * j->n_results);
+    const struct svg_lines plot = {
+        .id = page_plot_id(v->p),
+        .title = "KL by layer",
+        .x = {.title = "layer", .whole = 1, .low = 0, .high = (double)n - 1},
+        .y = {.title = "KL, nats", .log = log, .from_zero = 1},
+        .at = at,
+        .n = n,
+        .series = series,
+        .n_series = j->n_results};
+    char caption[256];
+    snprintf(
+        caption, sizeof caption,
+        "After the layer, through each model\xe2\x80\x99s own final norm and lm_head; the band "
+        "is the 95 %% interval over windows. The last layer is the KL of the model.%s",
+        log && zeros ? " Hollow marks on the lower edge: 0." : "");
+    page_figure(v->p, "KL by layer, nats", caption);
+    svg_lines(&v->p->body, &plot);
+    page_figure_end(v->p);
+}
+
 static void table_layers(const struct page_view *v, size_t m)
 {
     static const char *const columns[] = {"Layer",
@@ -234,17 +279,21 @@ static void table_layers(const struct page_view *v, size_t m)
                                           "Hidden error",
                                           "With original\xe2\x80\x99s choices",
                                           "Experts shared, %",
-                                          "Positions shared, %"};
+                                          "Positions shared, %",
+                                          "KL, nats"};
     const struct judge_result *r = &v->j->results[m];
+    const int has_kl = r->layers.has_kl;
     char text[300];
     snprintf(text, sizeof text, "%.250s, layer by layer", v->names[m]);
-    page_table(v->p, text, columns, 6);
+    page_table(v->p, text, columns, has_kl ? 7 : 6);
     for (int i = 0; i < r->layers.n_layers; i++) {
         snprintf(text, sizeof text, "%d", i);
         page_row(v->p, text);
         for (int k = 0; k < N_FIGURES; k++)
             page_value(v->p, layer_value(&r->at[i], (enum layer_figure)k),
                        layer_figures[k].share ? &shares : &errors);
+        if (has_kl)
+            page_value(v->p, r->at[i].kl.mean, &errors);
     }
     page_table_end(v->p);
 }
@@ -257,6 +306,7 @@ void page_layers(const struct page_view *v)
     page_grid(v->p);
     for (int k = 0; k < N_FIGURES; k++)
         plot_layers(v, (enum layer_figure)k);
+    plot_layers_kl(v);
     page_grid_end(v->p);
     page_fold(v->p, "The same as tables");
     for (size_t m = 0; m < v->j->n_results; m++)

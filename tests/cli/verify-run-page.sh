@@ -51,6 +51,16 @@ expect_page_like page.html "verify-run \\
   --against nano \\"
 expect_no_file "$T/page.html.partial"
 
+if grep -qF 'KL by layer' "$T/page.html"; then
+    complain 'KL by layer was not asked for'
+fi
+
+begin 'KL by layer is a plot in the section of layers when it is asked for'
+judge max p12 --against nano $W --no-linears --kl-by-layer --html layers.html
+expect_exit 0
+expect_sound layers.html
+expect_page_like layers.html '>KL by layer</title>'
+
 begin 'figures of the page stand in the JSON'
 for member in kl_by_position kl_sizes by_layer expert_load cut kept_share_s config_sha256; do
     grep -q "\"$member\":" "$T/plain" || complain "no $member"

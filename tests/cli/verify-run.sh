@@ -184,6 +184,47 @@ expect_stdout_like '"settings":"attention sparse, indexers FFFFF, norm_eps 1e-06
 expect_stdout_like '"limits":\[\{"limit":"max-kl","model":"max","want":0\.0001,"found":0\.00111[0-9]*,"holds":false\}\],"error":\{"tag":"","message":"1 of 1 limits does not hold","exit":1\}\}$'
 expect_stderr_like 'limits does not hold'
 
+begin 'KL by layer ends with KL, and does not depend on how it is computed'
+layers_kl() # MODEL'S NUMBER FILE: an interval per line
+{
+    sed 's/"models":\[/&\n/; s/{"path":/\n&/g' "$2" | grep '"kl_by_position"' | sed -n "$1p" |
+        sed 's/.*"layers":\[//; s/\].*//' | grep -o '"kl":{[^}]*}'
+}
+free_kl() # MODEL'S NUMBER FILE
+{
+    sed 's/"models":\[/&\n/; s/{"path":/\n&/g' "$2" | grep '"kl_by_position"' | sed -n "$1p" |
+        sed 's/.*"free"://' | grep -o '"kl":{[^}]*}' | head -1
+}
+L="max nano --against nano ${W% *} 48 -n 8 --no-linears"
+cd_run verify-run $L --json
+expect_exit 0
+cp "$T/.out" "$T/errors_alone"
+cd_run verify-run $L --json --kl-by-layer
+expect_exit 0
+expect_stderr ''
+cp "$T/.out" "$T/with"
+[ "$(layers_kl 1 "$T/with" | wc -l)" = 5 ] || complain 'not a KL for each of 5 layers'
+[ "$(layers_kl 1 "$T/with" | tail -1)" = "$(free_kl 1 "$T/with")" ] ||
+    complain 'the last layer has another KL than the model'
+[ "$(layers_kl 1 "$T/with" | sort -u | wc -l)" -ge 3 ] || complain 'layers do not differ'
+[ "$(layers_kl 2 "$T/with" | sort -u)" = '"kl":{"mean":0,"low":0,"high":0}' ] ||
+    complain 'a model is not itself in every layer'
+sed 's/,"kl":{[^}]*}}/}/g' "$T/with" >"$T/taken"
+expect_same "$T/errors_alone" "$T/taken"
+cd_run verify-run $L --json --kl-by-layer --mem 1M
+expect_exit 64
+floor=$(grep -o 'at least [0-9]*' "$T/.err" | grep -o '[0-9]*')
+for how in "-j7" "--mem 110M" "--mem $floor -j2"; do
+    cd_run verify-run $L --json --kl-by-layer $how
+    expect_exit 0
+    expect_same "$T/with" "$T/.out"
+done
+cd_run verify-run $L --json --kl-by-layer --mem $((floor - 1))
+expect_exit 64
+cd_run verify-run max --against nano ${W% *} 48 -n 8 --kl-by-layer --no-linears
+expect_stdout_like '^  layer  block error .*  positions shared +KL$'
+expect_stdout_like "^      4 .* $(sed -n 's/^  KL  *\([0-9.]*\) .*/\1/p' "$T/.out")\$"
+
 begin 'several models are compared in pairs'
 run quantize-nvfp4 "$N" -q --scales sweep "$T/sweep"
 cd_run verify-run max sweep --against nano ${W% *} 24 -n 8
@@ -276,8 +317,8 @@ expect_stdout_like '^  nano .* 0\.00000 +0\.00000 '
 grep '^  w4a4' "$T/.out" >"$T/stored"
 cd_run verify-run nano w4a4 --against nano $W -n 2 --activations nvfp4 --brief -j 3 --mem 100M
 expect_exit 0
-grep '^  w4a4' "$T/.out" >"$T/other"
-expect_same "$T/stored" "$T/other"
+grep '^  w4a4' "$T/.out" >"$T/elsewhere"
+expect_same "$T/stored" "$T/elsewhere"
 cd_run verify-run nano --against nano $W -n 2 --activations nvfp4-experts --calibration few.json \
     --calibration-set few --brief
 expect_exit 0
@@ -332,6 +373,12 @@ expect_exit 64
 expect_stderr_like 'of one model, run alone'
 cd_run verify-run nano --set evaluation --text short.txt
 expect_exit 64
+cd_run verify-run nano $W --kl-by-layer
+expect_exit 64
+expect_stderr 'verify-run: --kl-by-layer compares with the original: give --against ORIGINAL'
+cd_run verify-run max --against nano --smoke --kl-by-layer
+expect_exit 64
+expect_stderr_like '^verify-run: --kl-by-layer is for judging on a text: not with --smoke'
 cd_run verify-run nano --windows nowhere.json
 expect_exit 66
 cd_run verify-run nowhere $W

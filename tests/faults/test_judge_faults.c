@@ -119,7 +119,8 @@ static int judge(const struct io *io, const struct judge_job *base, struct prep_
 
 static int against_original(const struct io *io, struct prep_error *err)
 {
-    const struct judge_job job = {.models = &quantized, .original = nano, .with_mtp = 1};
+    const struct judge_job job = {
+        .models = &quantized, .original = nano, .with_mtp = 1, .kl_by_layer = 1};
     return judge(io, &job, err);
 }
 

@@ -42,13 +42,14 @@ plan_bytes() # CONFIG TP FORMAT
 "$PREP_BIN/quantize-gptq" "$N" -q "$T/gptq" >/dev/null 2>&1
 "$PREP_BIN/make-gguf" "$N" -q --no-mtp --strict-parity -t Q8_0 -t Q2_K --prefix g "$T/gguf" >/dev/null 2>&1
 
+L='--json --kl-by-layer'
 begin 'windows are dealt to ranks, and the JSON has the bytes of one process'
-run verify-run "$T/nvfp4" --against "$N" $W --mtp --json --html "$T/page.html"
+run verify-run "$T/nvfp4" --against "$N" $W --mtp $L --html "$T/page.html"
 expect_exit 0
 mv "$T/.out" "$T/one"
 mv "$T/page.html" "$T/one.html"
 for n in 2 4; do
-    ranks -n $n "$VERIFY" "$T/nvfp4" --against "$N" $W --mtp --json --html "$T/page.html"
+    ranks -n $n "$VERIFY" "$T/nvfp4" --against "$N" $W --mtp $L --html "$T/page.html"
     expect_exit 0
     cmp "$T/one" "$T/.out" >&2 || complain "$n ranks say something else"
     cmp "$T/one.html" "$T/page.html" >&2 || complain "$n ranks write another page"

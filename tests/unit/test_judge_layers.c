@@ -96,12 +96,53 @@ static void counts_shared_positions(void **state)
     arena_fini(&arena);
 }
 
+/* However rows come in tiles: the chain of a window, the mean of windows. */
+static void kl_is_the_mean_of_rows_whatever_the_tiles(void **state)
+{
+    enum { ROWS = 7, N = W * ROWS };
+    struct prep_error err = PREP_ERROR_INIT;
+    struct bootstrap_interval want;
+    double kl[N], windows[W] = {0};
+    double *work;
+    struct test_random r;
+    struct judge_layers l;
+    struct arena arena;
+    (void)state;
+    arena_init(&arena, 0);
+    test_random_init(&r);
+    for (size_t i = 0; i < N; i++) {
+        kl[i] = 1.0 / (double)(1 + test_random_below(&r, 100000));
+        windows[i / ROWS] += kl[i];
+    }
+    for (size_t w = 0; w < W; w++)
+        windows[w] /= ROWS;
+    init(&l, &arena);
+    assert_int_equal(judge_layers_finish_kl(&l, ROWS, &arena, &err), 0);
+    assert_false(l.has_kl);
+    assert_null(l.layers[0].window_kl);
+    assert_int_equal(judge_layers_init_kl(&l, &arena, &err), 0);
+    judge_layer_add_kl(&l.layers[0], ROWS, 0, kl, N);
+    judge_layer_add_kl(&l.layers[1], ROWS, 2 * ROWS, kl + 2 * ROWS, N - 2 * ROWS);
+    for (size_t i = 0; i < 2 * ROWS; i += 4)
+        judge_layer_add_kl(&l.layers[1], ROWS, i, kl + i, 2 * ROWS - i < 4 ? 2 * ROWS - i : 4);
+    assert_int_equal(judge_layers_finish_kl(&l, ROWS, &arena, &err), 0);
+    work = arena_alloc(&arena, BOOTSTRAP_RESAMPLES * sizeof *work, &err);
+    assert_non_null(work);
+    bootstrap_mean(&want, windows, W, BOOTSTRAP_SEED, work);
+    for (int i = 0; i < 2; i++) {
+        assert_memory_equal(l.layers[i].window_kl, windows, sizeof windows);
+        assert_memory_equal(&l.layers[i].kl, &want, sizeof want);
+    }
+    arena_fini(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_do_not_depend_on_units_and_threads),
         cmocka_unit_test(counts_experts_in_any_order_and_under_new_numbers),
         cmocka_unit_test(counts_shared_positions),
+        cmocka_unit_test(kl_is_the_mean_of_rows_whatever_the_tiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

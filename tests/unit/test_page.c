@@ -21,9 +21,10 @@ struct shape {
     size_t n_models;
     int n_layers, n_experts, n_kept; /* n_kept < n_experts: the last model is cut */
     uint64_t n_windows, window;
-    size_t n_linears;                         /* of each model */
-    int no_original, has_reference, odd, mtp; /* odd: values that are no numbers, and zeros */
-    const char *path;                         /* of the models, with a %zu */
+    size_t n_linears; /* of each model */
+    int no_original, has_reference, mtp, kl_by_layer;
+    int odd;          /* values that are no numbers, and zeros */
+    const char *path; /* of the models, with a %zu */
 };
 
 struct made {
@@ -136,7 +137,12 @@ static void make_layers(struct made *m, struct judge_result *r, const struct sha
         r->at[i].block_error = r->has_forced ? figure(m, s, 0.004) : (double)NAN;
         r->at[i].expert_share = figure(m, s, 0.6);
         r->at[i].position_share = figure(m, s, 0.6);
+        if (s->kl_by_layer)
+            r->at[i].kl = (struct bootstrap_interval){figure(m, s, 0.001 * (i + 1)),
+                                                      figure(m, s, 0.0002 * (i + 1)),
+                                                      figure(m, s, 0.002 * (i + 1))};
     }
+    r->layers.has_kl = s->kl_by_layer;
 }
 
 /* A cut to the experts 1, 3, 5, ... or as many as there are. */
@@ -378,6 +384,21 @@ static void odd_values_leave_a_sound_page(void **state)
     check(&s, want, 2, NULL);
 }
 
+static void kl_by_layer_is_there_when_it_was_measured(void **state)
+{
+    static const char *const want[] = {">KL by layer</title>", "KL by layer, nats",
+                                       "The last layer is the KL of the model.", ">KL, nats</th>"};
+    struct shape s = small;
+    (void)state;
+    s.kl_by_layer = 1;
+    check(&s, want, 4, NULL);
+    s.odd = 1;
+    check(&s, want, 4, NULL);
+    s.n_layers = 1;
+    s.n_models = 1;
+    check(&s, want, 4, NULL);
+}
+
 static void one_of_everything_is_enough(void **state)
 {
     static const char *const want[] = {"<h1>model-0 beside original</h1>",
@@ -457,6 +478,7 @@ int main(void)
         cmocka_unit_test(a_page_has_a_section_for_all_that_was_measured),
         cmocka_unit_test(the_same_judgement_makes_the_same_bytes),
         cmocka_unit_test(odd_values_leave_a_sound_page),
+        cmocka_unit_test(kl_by_layer_is_there_when_it_was_measured),
         cmocka_unit_test(one_of_everything_is_enough),
         cmocka_unit_test(a_model_by_itself_or_by_a_reference_has_fewer_sections),
         cmocka_unit_test(paths_are_told_apart_and_shown),
