@@ -159,7 +159,7 @@ void html_text(struct html *h, const char *text)
     html_text_n(h, text, strlen(text));
 }
 
-static void text_of(struct html *h, const char *fmt, va_list args)
+PREP_PRINTF(2, 0) static void text_of(struct html *h, const char *fmt, va_list args)
 {
     char *text;
     const int n = vasprintf(&text, fmt, args);

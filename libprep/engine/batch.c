@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libprep/engine/kv_parts.h"
+#include "libprep/engine/runtime_ranks.h"
 #include "libprep/numeric/elementary.h"
 
 static int check_sequence(const struct runtime *r, const struct sequence *s, size_t i,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "libprep/engine/kv_parts.h"
+#include "libprep/engine/runtime_ranks.h"
 
 /* Widths, and where things lie in scratch. */
 struct attention {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "libprep/engine/runtime_parts.h"
+#include "libprep/engine/runtime_ranks.h"
 
 /* gate, up and down of one MLP. */
 struct mlp {

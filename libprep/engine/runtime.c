@@ -10,6 +10,7 @@
 
 #include "libprep/engine/kv_parts.h"
 #include "libprep/engine/ops_cpu.h"
+#include "libprep/engine/runtime_ranks.h"
 
 /* Largest chunk of an MLP: more tokens per read of an expert, until its activations leave the
  * caches of any processor. */
@@ -322,7 +323,7 @@ int runtime_apply(struct runtime *r, uint32_t id, const struct apply *a, struct 
     size_t bad = OPS_ALL_FINITE;
     if (weights_get(r->weights, id, &w, err))
         return -1;
-    const struct ops_linear p = {a->y, a->x, a->n, a->ldy, a->ldx, w};
+    const struct ops_linear p = {a->y, a->x, a->n, a->ldy, a->ldx, w, runtime_input_scale(r, w)};
     int rc = r->ops.linear(r->ops.self, &p, &bad, err);
     weights_put(r->weights, id);
     return rc || runtime_check(&a->at, w->name, bad, err) ? -1 : 0;
@@ -424,7 +425,7 @@ int runtime_logits(struct runtime *r, const float *z, size_t n, float *logits,
         size_t bad = OPS_ALL_FINITE;
         if (weights_get(r->weights, r->head[i], &w, err))
             return -1;
-        const struct ops_linear p = {logits + w->first, z, n, vocab, wide, w};
+        const struct ops_linear p = {logits + w->first, z, n, vocab, wide, w, 0};
         int rc = r->ops.project(r->ops.self, &p, &bad, err);
         weights_put(r->weights, r->head[i]);
         const struct place at = {NULL, -1, 0, NULL};

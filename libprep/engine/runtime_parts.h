@@ -55,7 +55,9 @@ struct runtime {
     uint32_t *head; /* lm_head by slices of rows */
     size_t n_head;
     float latent_eps;
-    float *inverse_frequency; /* [qk_rope_head_dim / 2] */
+    enum inputs_scope inputs;
+    const float *input_scales; /* [linears.n], 0: as they are; NULL: all are */
+    float *inverse_frequency;  /* [qk_rope_head_dim / 2] */
 
     struct weights *weights;
     struct ops ops;
@@ -116,29 +118,6 @@ PREP_MUST_CHECK int runtime_reserve(struct runtime *r, uint64_t bytes, size_t to
                                     size_t longest, struct prep_error *err);
 void runtime_unreserve(struct runtime *r, uint64_t bytes);
 
-/* Is the model split? */
-static inline int runtime_is_split(const struct runtime *r)
-{
-    return r->shard.n > 1;
-}
-/* mem, weights_total, weights_floor and *n_threads: what all ranks can do with. */
-PREP_MUST_CHECK int runtime_agree_memory(struct runtime *r, int *n_threads, struct prep_error *err);
-/* Have all ranks opened the same model? */
-PREP_MUST_CHECK int runtime_compare_ranks(const struct runtime *r, struct prep_error *err);
-/* Before bytes are exchanged: fails on every rank when one has failed. */
-PREP_MUST_CHECK int runtime_meet(const struct runtime *r, struct prep_error *err);
-/* hidden += sum over ranks of partial; alone nothing. what: for messages. */
-PREP_MUST_CHECK int runtime_join(struct runtime *r, int layer, struct batch *b, const char *what,
-                                 struct prep_error *err);
-/* Rows [first, first + n) of hidden are those of partial, summed over ranks: embeddings. */
-PREP_MUST_CHECK int runtime_share_hidden(struct runtime *r, struct batch *b,
-                                         struct prep_error *err);
-/* Columns of the other ranks into logits [n, vocab_size]. */
-PREP_MUST_CHECK int runtime_share_logits(struct runtime *r, float *logits, size_t n,
-                                         struct prep_error *err);
-/* Who this rank is, what it holds, and memory to exchange logits. */
-PREP_MUST_CHECK int runtime_split(struct runtime *r, struct ranks *ranks, struct prep_error *err);
-
 PREP_MUST_CHECK int runtime_attention(struct runtime *r, int layer, struct batch *b,
                                       const struct chunk *chunk, const struct taps *taps,
                                       struct prep_error *err);
@@ -158,6 +137,9 @@ struct place {
 };
 PREP_MUST_CHECK int runtime_check(const struct place *at, const char *what, size_t bad,
                                   struct prep_error *err);
+
+/* Of the inputs of a linear; 0: they are not rounded. */
+float runtime_input_scale(const struct runtime *r, const struct weight *w);
 
 /* y = x w^T by module id; bad values are an error. */
 struct apply {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "libprep/base/hash.h"
-#include "libprep/engine/runtime_parts.h"
+#include "libprep/engine/runtime_ranks.h"
 #include "libprep/model/shard.h"
 
 /* Logits are exchanged in pieces of about this size. */

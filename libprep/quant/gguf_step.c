@@ -181,6 +181,12 @@ static int read_head_weights(const struct gguf_unit *u, const struct gguf_target
 
 /* ---- writing ---- */
 
+/* Rungs that this run does not write are not computed. */
+static int wanted(const struct step_memory *m, size_t output)
+{
+    return !m->wanted || m->wanted[output];
+}
+
 /* n rows of a target in a file's type. */
 static int write_rows(const struct gguf_unit *u, const struct gguf_target *t, enum ggml_type type,
                       unsigned char *dst, const float *src, uint64_t n, const float *weights,
@@ -223,7 +229,7 @@ static int make_matrix(const struct gguf_unit *u, const struct step_memory *m,
             const struct ggml_type_info *info = ggml_type_info(type);
             unsigned char *dst =
                 m->outputs[f] + row * (t->n_cols / info->block) * info->block_bytes;
-            if (write_rows(u, t, type, dst, rows, n, w ? weights : NULL, err))
+            if (wanted(m, f) && write_rows(u, t, type, dst, rows, n, w ? weights : NULL, err))
                 return -1;
         }
     }
@@ -254,8 +260,11 @@ static int write_head(const struct gguf_unit *u, const struct heads *h, const st
         const enum ggml_type vt = u->work->types[f][index_of(u, v)];
         const uint64_t k_bytes = gguf_unit_bytes(u->work, u, k, kt) / k->slices;
         const uint64_t v_bytes = gguf_unit_bytes(u->work, u, v, vt) / v->slices;
-        if (write_rows(u, k, kt, m->outputs[2 * f] + head * k_bytes, h->turned, k->dims[1],
-                       h->k_weights ? h->k_weights + head * k->n_cols : NULL, err) ||
+        if (wanted(m, 2 * f) &&
+            write_rows(u, k, kt, m->outputs[2 * f] + head * k_bytes, h->turned, k->dims[1],
+                       h->k_weights ? h->k_weights + head * k->n_cols : NULL, err))
+            return -1;
+        if (wanted(m, 2 * f + 1) &&
             write_rows(u, v, vt, m->outputs[2 * f + 1] + head * v_bytes,
                        h->rows + k->n_cols * u->from->in, v->dims[1],
                        h->v_weights ? h->v_weights + head * v->n_cols : NULL, err))

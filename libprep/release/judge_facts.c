@@ -169,6 +169,7 @@ static void add_model(cJSON *object, const struct judge_model *m)
     cJSON_AddStringToObject(object, "config_sha256", m->pruned.source.config_sha256);
     cJSON_AddStringToObject(object, "index_sha256", m->pruned.source.index_sha256);
     cJSON_AddStringToObject(object, "tokenizer_sha256", m->identity.tokenizer_sha256);
+    cJSON_AddStringToObject(object, "final_norm_sha256", m->identity.final_norm_sha256);
 }
 
 /* Of split models: bytes of each rank's share. */

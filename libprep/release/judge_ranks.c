@@ -6,9 +6,16 @@
 
 #include "libprep/base/hash.h"
 
+/* NULL: alone. */
+static struct ranks *ranks_of(const struct judge_job *job)
+{
+    struct ranks *r = job->run.ranks ? job->run.ranks : job->ranks;
+    return r && r->size > 1 ? r : NULL;
+}
+
 int judge_is_dealt(const struct judge_job *job)
 {
-    return job->ranks && job->ranks->size > 1 && !job->run.ranks;
+    return ranks_of(job) && !job->run.ranks;
 }
 
 /* ---- the same on all ranks ---- */
@@ -25,14 +32,14 @@ static int same(const struct judge_job *job, struct sha256 *h, const char *text,
 {
     unsigned char digest[SHA256_BYTES];
     sha256_final(h, digest);
-    return ranks_same(job->ranks, digest, sizeof digest, text, err);
+    return ranks_same(ranks_of(job), digest, sizeof digest, text, err);
 }
 
 /* What decides how often ranks meet. Paths may differ: what is there is compared later. */
 int judge_ranks_meet(const struct judge_job *job, struct prep_error *err)
 {
     struct sha256 h;
-    if (!job->ranks || job->ranks->size <= 1)
+    if (!ranks_of(job))
         return 0;
     const uint64_t facts[] = {job->n_models,
                               job->original != NULL,
@@ -65,7 +72,7 @@ int judge_ranks_compare(const struct judgement *j, const struct judge_job *job,
                         struct prep_error *err)
 {
     struct sha256 h;
-    if (!job->ranks || job->ranks->size <= 1)
+    if (!ranks_of(job))
         return 0;
     sha256_init(&h);
     hash_model(&h, &j->original);
@@ -83,13 +90,13 @@ int judge_ranks_compare(const struct judgement *j, const struct judge_job *job,
 int judge_ranks_unit(uint64_t *sequences, const struct judgement *j, const struct judge_job *job,
                      struct prep_error *err)
 {
-    if (!job->ranks || job->ranks->size <= 1)
+    if (!ranks_of(job))
         return 0;
-    const uint64_t n = (uint64_t)job->ranks->size;
+    const uint64_t n = (uint64_t)ranks_of(job)->size;
     const uint64_t share = j->text.n_windows / n + (j->text.n_windows % n != 0);
     if (judge_is_dealt(job) && *sequences > share)
         *sequences = share;
-    return ranks_least(job->ranks, sequences, err);
+    return ranks_least(ranks_of(job), sequences, err);
 }
 
 /* ---- what each rank found ---- */
@@ -230,10 +237,10 @@ int judge_ranks_bytes(uint64_t **bytes, struct judgement *j, const struct judge_
                       const struct judge_model *m, struct prep_error *err)
 {
     struct runtime_stats stats;
-    const size_t n = (size_t)job->ranks->size;
+    const size_t n = (size_t)job->run.ranks->size;
     runtime_stats(m->runtime, &stats);
     *bytes = arena_calloc(&j->arena, n, sizeof **bytes, err);
-    if (ranks_agree(job->ranks, *bytes ? 0 : -1, err))
+    if (ranks_agree(job->run.ranks, *bytes ? 0 : -1, err))
         return -1;
-    return ranks_all_gather(job->ranks, *bytes, &stats.stored_bytes, sizeof **bytes, err);
+    return ranks_all_gather(job->run.ranks, *bytes, &stats.stored_bytes, sizeof **bytes, err);
 }

@@ -25,11 +25,6 @@ void page_free(struct page *p)
     *p = (struct page){0};
 }
 
-int page_is_empty(const struct page *p)
-{
-    return p->n_sections == 0;
-}
-
 static const char *keep(struct page *p, const char *text)
 {
     const char *copy = arena_strndup(&p->arena, text, strlen(text), &p->failed);
@@ -37,6 +32,7 @@ static const char *keep(struct page *p, const char *text)
 }
 
 /* One element with a formatted text; class_name may be NULL. */
+PREP_PRINTF(4, 0)
 static void formatted(struct html *h, const char *element, const char *class_name, const char *fmt,
                       va_list args)
 {
@@ -390,7 +386,7 @@ static void write_head(const struct page *p, struct html *h)
     static const char *const meta[][2] = {
         {"viewport", "width=device-width, initial-scale=1"},
         {"color-scheme", "light dark"},
-        {"generator", "verify-run " PREP_VERSION},
+        {"generator", "verify-run"},
     };
     raw(h, "<!DOCTYPE html>\n");
     html_open(h, "html");

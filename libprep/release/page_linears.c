@@ -246,7 +246,7 @@ static void plot_load(const struct page_view *v, const struct load_of *o)
 {
     static const char *const classes[] = {
         "none",           "\xe2\x89\xa4 \xc2\xbc", "\xe2\x89\xa4 \xc2\xbd", "\xe2\x89\xa4 1",
-        "\xe2\x89\xa4 2", "\xe2\x89\xa4 4",        "> 4 times even"};
+        "\xe2\x89\xa4 2", "\xe2\x89\xa4 4",        "> 4 \xc3\x97"};
     unsigned char *cells = arena_calloc(&v->p->arena, o->n_rows, o->n_cols, &v->p->failed);
     int *rows = arena_calloc(&v->p->arena, o->n_rows, sizeof *rows, &v->p->failed);
     char words[256];

@@ -42,7 +42,7 @@ const char *const page_style[] = {
 "caption{text-align:left;color:var(--soft);font-size:.9rem;padding:.2rem 0 .4rem}\n"
 "th,td{text-align:left;vertical-align:top;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--rule)}\n"
 "thead th{border-bottom:2px solid var(--soft);vertical-align:bottom}\n"
-"#summary tbody th{min-width:7.5rem}td.ids{min-width:14rem}.lists td{white-space:nowrap}\n"
+"#summary tbody th,#pairs tbody th{min-width:7.5rem}td.ids{min-width:14rem}.lists td{white-space:nowrap}\n"
 "tbody th{font-weight:500;background:var(--bg);position:sticky;left:0}\n"
 "tr:empty{display:none}\n"
 "td.number{white-space:nowrap}\n"

@@ -140,7 +140,7 @@ static void draw_key(struct html *h, const struct svg_heat *p, double y)
     for (size_t i = 0; i < p->n_classes; i++) {
         if (!p->classes[i])
             continue;
-        const double room = 20 + SVG_CHAR * (double)svg_length(p->classes[i]);
+        const double room = 24 + SVG_CHAR * (double)svg_length(p->classes[i]);
         html_open(h, "rect");
         html_attrf(h, "class", "key h%zu", i);
         svg_place(h, "x", x);

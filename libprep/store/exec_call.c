@@ -76,7 +76,19 @@ int engine_init_calls(struct engine *e, struct prep_error *err)
     return 0;
 }
 
-/* Where each output lies in the call's memory. */
+/* Outputs of which this run writes anything. Calls that only others follow want nothing said. */
+static void mark_wanted(struct engine *e, uint32_t file)
+{
+    const struct plan *p = e->plan;
+    const struct plan_file *f = &p->files[file];
+    for (uint32_t x = f->first_extent; x < f->first_extent + f->n_extents; x++) {
+        const uint32_t i = e->call_of_step[p->extents[x].step];
+        if (i != UINT32_MAX && open_bytes(e, file, &p->extents[x]))
+            e->calls[i].wanted[p->extents[x].output] = 1;
+    }
+}
+
+/* Where each output lies in the call's memory, and which are wanted. */
 int engine_place_outputs(struct engine *e, struct prep_error *err)
 {
     const struct plan *p = e->plan;
@@ -85,7 +97,8 @@ int engine_place_outputs(struct engine *e, struct prep_error *err)
         size_t n = p->steps[c->step].n_outputs;
         uint64_t *at = arena_calloc(&e->arena, n, sizeof *at, err);
         uint64_t *bytes = arena_calloc(&e->arena, n, sizeof *bytes, err);
-        if (!at || !bytes)
+        c->wanted = arena_calloc(&e->arena, n, 1, err);
+        if (!at || !bytes || !c->wanted)
             return -1;
         c->output_at = at;
         c->output_bytes = bytes;
@@ -105,6 +118,8 @@ int engine_place_outputs(struct engine *e, struct prep_error *err)
             total += aligned(c->output_bytes[o]);
         }
     }
+    for (size_t q = 0; q < e->n_queue && e->n_calls; q++)
+        mark_wanted(e, e->queue[q]);
     return 0;
 }
 
@@ -147,7 +162,7 @@ int engine_run_call(struct engine *e, struct call *c, struct prep_error *err)
     for (uint32_t i = 0; i < s->n_outputs; i++)
         outputs[i] = out + c->output_at[i];
     void *note = s->note_bytes ? e->journal->notes + s->note_at : NULL;
-    struct step_memory m = {inputs, outputs, c->output_bytes, work, note};
+    const struct step_memory m = {inputs, outputs, c->output_bytes, work, note, c->wanted};
     if (note)
         memset(note, 0, s->note_bytes);
     rc = s->fn(&m, s->arg, err);

@@ -72,6 +72,7 @@ struct call {
     unsigned char *memory;     /* outputs, back to back, aligned */
     const uint64_t *output_at; /* offset of each output in memory */
     const uint64_t *output_bytes;
+    unsigned char *wanted; /* for step_memory.wanted */
 };
 
 /* An open source. */

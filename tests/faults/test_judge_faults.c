@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "libprep/release/cuts.h"
+#include "libprep/release/page_judge.h"
 #include "libprep/release/probe_run.h"
 #include "libprep/release/smoke.h"
 #include "tests/support/fault_alloc.h"
@@ -79,6 +80,20 @@ static int prepare(void **state)
     return 0;
 }
 
+static int show(const struct io *io, const struct judgement *j, struct prep_error *err)
+{
+    struct html out = {0};
+    struct span bytes;
+    struct page p;
+    page_init(&p);
+    page_judgement(&p, j, NULL, 0);
+    int rc = page_finish(&p, &out, &bytes, err) ||
+             io_write_file(io, test_path("%s/r.html", test_temp_dir()), bytes.p, bytes.n, err);
+    html_free(&out);
+    page_free(&p);
+    return rc;
+}
+
 static int judge(const struct io *io, const struct judge_job *base, struct prep_error *err)
 {
     struct judgement j;
@@ -95,6 +110,7 @@ static int judge(const struct io *io, const struct judge_job *base, struct prep_
     int rc = judge_run(&j, &job, &report, err);
     rc = rc || (base->save && (judgement_save(&bytes, &j, "test", err) ||
                                io_write_file(io, written, bytes.p, bytes.n, err)));
+    rc = rc || (!base->save && show(io, &j, err));
     rc = rc || report_ok(&report, err);
     judgement_free(&j);
     report_fini(&report);

@@ -187,6 +187,12 @@ static void expect_sound(const char *out, const char *want, int trial)
     closedir(d);
 }
 
+static int is_finished(const char *out)
+{
+    return test_exists(test_path("%s/prep-manifest.json", out)) &&
+           !test_exists(test_path("%s/.prep", out));
+}
+
 static void kill_often(command_fn command, int n_trials)
 {
     struct test_random rnd;
@@ -205,8 +211,7 @@ static void kill_often(command_fn command, int n_trials)
         if (!WIFSIGNALED(status))
             usual -= usual / 8; /* the first run was slower than most */
         expect_sound(out, want, trial);
-        if (WIFSIGNALED(status) && (!test_exists(test_path("%s/prep-manifest.json", out)) ||
-                                    test_exists(test_path("%s/.prep", out))))
+        if (WIFSIGNALED(status) && !is_finished(out))
             run_to_the_end(command, out, log);
         const char *fault = test_folder_difference(out, want, NULL);
         if (fault)
@@ -234,6 +239,37 @@ static void making_a_ladder_goes_on_after_30_kills_at_random_moments(void **stat
 {
     (void)state;
     kill_often(make_ladder, LADDER_TRIALS);
+}
+
+/* Resumed runs are killed too: each must end by the kill or well. The one before it must be gone,
+ * not only killed, or its lock is met (LOCKED, 73): hence finish(). */
+static void a_ladder_killed_many_times_in_a_row_ends_well(void **state)
+{
+    (void)state;
+    struct test_random rnd;
+    test_random_init(&rnd);
+    const char *dir = test_temp_dir();
+    const char *want = test_path("%s/want", dir), *log = test_path("%s/log", dir);
+    const uint64_t usual = timed_run(make_ladder, want, log);
+    int killed = 0;
+    for (int trial = 0; trial < 6; trial++) {
+        const char *out = test_path("%s/out-%d", dir, trial);
+        for (int i = 0; i < 8 && !is_finished(out); i++) {
+            const pid_t pid = start(make_ladder, out, log);
+            sleep_ns(usual / 8 + test_random_below(&rnd, usual / 2));
+            kill(pid, SIGKILL);
+            const int status = finish(pid);
+            killed += WIFSIGNALED(status);
+            if (!WIFSIGNALED(status) && WEXITSTATUS(status) != 0)
+                fail_msg("trial %d, run %d: %s", trial, i, (char *)test_read(log).p);
+            expect_sound(out, want, trial);
+        }
+        if (!is_finished(out))
+            run_to_the_end(make_ladder, out, log);
+        assert_null(test_folder_difference(out, want, NULL));
+        test_remove_tree(out);
+    }
+    assert_true(killed >= 12);
 }
 
 static void stops_on_sigterm_with_75_and_goes_on(void **state)
@@ -270,6 +306,7 @@ int main(void)
         cmocka_unit_test(pruning_goes_on_after_kills_at_random_moments),
         cmocka_unit_test(quantizing_goes_on_after_60_kills_at_random_moments),
         cmocka_unit_test(making_a_ladder_goes_on_after_30_kills_at_random_moments),
+        cmocka_unit_test(a_ladder_killed_many_times_in_a_row_ends_well),
         cmocka_unit_test(stops_on_sigterm_with_75_and_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,7 +78,7 @@ static void any_call_may_fail(void **state)
             struct fault_io f;
             fault_io_init(&f);
             fault_io_fail(&f, FAULT_BIT(kinds[k]), n, EIO);
-            int rc = forward(have, &f.io, spill, 2 << 20, &err);
+            int rc = forward(have, &f.io, spill, 4 << 20, &err);
             more = f.fired != 0;
             if (rc)
                 assert_true(err.code == PREP_EIO || err.code == PREP_ENOINPUT ||

@@ -45,6 +45,7 @@ static struct smoke_job job_of(const char *model, const char *original)
     return (struct smoke_job){.io = &io_posix,
                               .model = model,
                               .original = original,
+                              .text = {.max_windows = 2},
                               .max_nats = NAN,
                               .limits = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
                               .run = {.n_threads = 2, .isa = N_ISA - 1},

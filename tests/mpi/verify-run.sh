@@ -43,13 +43,16 @@ plan_bytes() # CONFIG TP FORMAT
 "$PREP_BIN/make-gguf" "$N" -q --no-mtp --strict-parity -t Q8_0 -t Q2_K --prefix g "$T/gguf" >/dev/null 2>&1
 
 begin 'windows are dealt to ranks, and the JSON has the bytes of one process'
-run verify-run "$T/nvfp4" --against "$N" $W --mtp --json
+run verify-run "$T/nvfp4" --against "$N" $W --mtp --json --html "$T/page.html"
 expect_exit 0
 mv "$T/.out" "$T/one"
+mv "$T/page.html" "$T/one.html"
 for n in 2 4; do
-    ranks -n $n "$VERIFY" "$T/nvfp4" --against "$N" $W --mtp --json
+    ranks -n $n "$VERIFY" "$T/nvfp4" --against "$N" $W --mtp --json --html "$T/page.html"
     expect_exit 0
     cmp "$T/one" "$T/.out" >&2 || complain "$n ranks say something else"
+    cmp "$T/one.html" "$T/page.html" >&2 || complain "$n ranks write another page"
+    rm -f "$T/page.html"
     expect_stderr ''
 done
 
@@ -119,6 +122,14 @@ done
 ranks -n 2 "$VERIFY" "$N" --greedy 'The' --new-tokens 12 -q -j1
 expect_same "$T/one" "$T/.out"
 
+begin 'a split model is talked to and probed; ranks hear what rank 0 reads'
+printf 'hello\n\nwhat is it\n' >"$T/lines"
+"$VERIFY" "$N" --chat --new-tokens 6 --draft 2 -q -j1 <"$T/lines" >"$T/one" 2>/dev/null
+timeout 60 $MPIRUN -n 2 "$VERIFY" "$N" --chat --new-tokens 6 --draft 2 -q -j1 --tp 2 \
+    <"$T/lines" >"$T/.out" 2>"$T/.all"
+expect_same "$T/one" "$T/.out"
+[ -s "$T/one" ] || complain 'nothing was said'
+
 begin '--tp must be what was started, and what the model splits over'
 run verify-run "$N" $W -n 1 --tp 2
 expect_exit 64
@@ -165,6 +176,27 @@ children() # PID NAME: processes of that name below it
     grep -l "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status 2>/dev/null |
         xargs grep -l "^Name:[[:space:]]*${2:-mpirun}" 2>/dev/null | cut -d / -f 3
 }
+
+begin 'a split model is smoke-tested, probed and cut like a whole one; alone, one rank speaks'
+ranks -n 2 "$VERIFY" --smoke "$N" -n 1 -q -j1 --tp 2
+expect_exit 0
+expect_stdout_like '"verdict":"pass"\}$'
+[ "$(wc -l <"$T/.out")" = 1 ] || complain 'stdout has more than a line'
+run verify-run "$N" --probe arithmetic --probe-cases 1 --answer-tokens 4 -q -j1
+mv "$T/.out" "$T/one"
+for tp in '' '--tp 2'; do
+    ranks -n 2 "$VERIFY" "$N" --probe arithmetic --probe-cases 1 --answer-tokens 4 -q -j1 $tp
+    expect_exit 0
+    expect_same "$T/one" "$T/.out"
+done
+echo '{"2":[0,1,2,3,4,5,6,7],"3":[0,1,2,3,4,5,6,7],"4":[0,1,2,3,4,5,6,7]}' >"$T/map.json"
+run verify-run "$N" --keep-map "$T/map.json" --random-draws 1 $W -n 2 --json
+mv "$T/.out" "$T/one"
+ranks -n 2 "$VERIFY" "$N" --keep-map "$T/map.json" --random-draws 1 $W -n 2 --json --tp 2
+expect_exit 0
+for key in mean lowest; do
+    expect_near "$(first_number $key "$T/one")" "$(first_number $key "$T/.out")" 1e-4 $key
+done
 
 begin 'a rank that is killed ends the others'
 timeout 60 $MPIRUN -n 2 "$VERIFY" "$T/nvfp4" --against "$N" --text "$DATA/text/eval.jsonl" \

@@ -5,13 +5,15 @@
  * The plan is that of the full model with 192 experts, a tensor to a part, in two rungs made of one
  * reading; what is carried out is a few parts: among them a stacked expert tensor, 4.8 GB in BF16,
  * under a budget a twentieth of that. Every case runs in a process of its own, so that its peak
- * memory is its own. REHEARSE_GGUF=part in the environment leaves out what takes minutes.
+ * memory is its own. REHEARSE_GGUF=part in the environment leaves out what takes minutes; an
+ * argument picks the cases whose name it is in.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "libprep/release/gguf.h"
@@ -135,8 +137,20 @@ static void a_stacked_tensor_in_k_quants(void)
     run_tensor("blk.30.ffn_gate_exps.weight", rungs, 4, 0);
 }
 
+static const char *pick = "";
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static int run_case(const char *name, void (*fn)(void))
 {
+    const double start = seconds();
+    if (!strstr(name, pick))
+        return 0;
     fflush(stdout);
     pid_t child = fork();
     int status = 1;
@@ -147,12 +161,13 @@ static int run_case(const char *name, void (*fn)(void))
     }
     if (child > 0 && waitpid(child, &status, 0) != child)
         status = 1;
-    printf("%sok %s\n", status ? "not " : "", name);
+    printf("# %.0f seconds\n%sok %s\n", seconds() - start, status ? "not " : "", name);
     return status != 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    pick = argc > 1 ? argv[1] : "";
     const char *wish = getenv("REHEARSE_GGUF");
     const int full = !wish || strcmp(wish, "part") != 0;
     int failed = run_case("a stacked tensor at the floor", a_stacked_tensor_at_the_floor) |
