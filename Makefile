@@ -66,7 +66,8 @@ SUPPORT_OBJ := $(call objects,$(filter-out %/fault_alloc.c,$(call sources,tests/
 
 UNIT     := $(call programs,tests/unit/test_*.c)
 KERNELS  := $(call programs,tests/kernels/test_*.c)
-EMULATED := $(patsubst tests/kernels/%.c,$B/tests/emulate/%,$(call sources,tests/kernels/test_*.c))
+EMULATED := $(patsubst tests/kernels/%.c,$B/tests/emulate/%,$(call sources,tests/kernels/test_*.c)) \
+            $B/tests/emulate/test_whole_forward
 GOLDEN   := $(call programs,tests/golden/test_*.c)
 FAULTS   := $(call programs,tests/faults/test_*.c)
 HELPERS  := $(call programs,tests/tools/*.c)
@@ -165,6 +166,10 @@ $B/emulated/%.o: %.c
 
 $B/tests/emulate/%: $B/tests/kernels/%.o $(EMULATED_OBJ) $B/libsupport.a $B/libcli.a $B/libprep.a
 	$(call link,,-lcmocka)
+# The whole forward, too.
+$B/tests/emulate/test_whole_forward: $B/tests/emulate/test_whole_forward.o $(EMULATED_OBJ) \
+                                    $B/libsupport.a $B/libcli.a $B/libprep.a
+	$(call link,,-lcmocka)
 
 $B/tests/bench/%: $B/tests/bench/%.o $B/libsupport.a $B/libprep.a
 	$(call link)
@@ -241,7 +246,7 @@ unit: data $(UNIT) ## unit tests
 	$(call run,$(call c_jobs,$(UNIT)))
 kernels: $(KERNELS) ## every variant of every kernel against its scalar one
 	$(call run,$(call c_jobs,$(KERNELS)))
-emulate: $(if $(has_simde),$(EMULATED)) ## the same with AVX-512 emulated on a machine without it
+emulate: data $(if $(has_simde),$(EMULATED)) ## the same with AVX-512 emulated on a machine without it
 	$(call run,$(EMULATE_JOBS))
 golden: data $(HELPERS) $(GOLDEN) ## tests against golden data
 	$(call run,$(call c_jobs,$(GOLDEN)))
@@ -276,6 +281,7 @@ bench: data $(TOOLS) $(BENCH) ## measure speed (docs/performance.md)
 	@$(V_ENV) sh tests/bench/bench_tokenizer.sh
 	@$(V_ENV) sh tests/bench/bench_peers.sh
 	@$(V_ENV) sh tests/bench/bench_ggml.sh
+	@$(V_ENV) sh tests/bench/bench_gguf_tool.sh
 	@$(V_ENV) sh tests/bench/bench_matmul.sh
 	@$(V_ENV) sh tests/bench/bench_prefill.sh
 	@$(V_ENV) sh tests/bench/bench_decode.sh

@@ -147,7 +147,7 @@ static int fill(struct cuts_job *job, const struct cli_cuts *asked, const char *
 }
 
 int cli_cuts_run(struct cli *cli, const struct cli_cuts *asked, struct report *report,
-                 struct prep_error *err)
+                 struct page *page, struct prep_error *err)
 {
     const char *models[JUDGE_MAX_MODELS];
     struct cuts_job job;
@@ -157,6 +157,8 @@ int cli_cuts_run(struct cli *cli, const struct cli_cuts *asked, struct report *r
         goto out;
     if (!cli->common.json)
         print(cli->host.out, &c);
+    if (page)
+        page_cuts(page, &c);
     rc = cli->common.json ? cuts_facts(report->facts, &c, err) : 0;
 out:
     cuts_free(&c);

@@ -10,6 +10,7 @@
 #define TOOLS_CLI_CUTS_H
 
 #include "libprep/release/cuts.h"
+#include "libprep/release/page_probe.h"
 #include "tools/cli.h"
 
 #ifdef __cplusplus
@@ -25,10 +26,11 @@ struct cli_cuts {
 
 /*
  * Keep-maps are of the original. A MODEL that is the original is no cut; without an original there
- * is one MODEL, which then is it. Prints a table, or fills the report with --json.
+ * is one MODEL, which then is it. Prints a table, or fills the report with --json; and the page, if
+ * there is one.
  */
 PREP_MUST_CHECK int cli_cuts_run(struct cli *cli, const struct cli_cuts *asked,
-                                 struct report *report, struct prep_error *err);
+                                 struct report *report, struct page *page, struct prep_error *err);
 
 #ifdef __cplusplus
 }

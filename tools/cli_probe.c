@@ -220,7 +220,7 @@ static void print(FILE *f, const struct probe_results *r)
 }
 
 int cli_probe_run(struct cli *cli, const struct cli_probe_options *o, const struct judge_job *job,
-                  struct report *report, struct prep_error *err)
+                  struct report *report, struct page *page, struct prep_error *err)
 {
     struct probe_job asked;
     struct probe_results r = {0};
@@ -236,6 +236,8 @@ int cli_probe_run(struct cli *cli, const struct cli_probe_options *o, const stru
         goto out;
     if (!cli->common.json)
         print(cli->host.out, &r);
+    if (page)
+        page_probes(page, &r);
     rc = cli->common.json ? probe_facts(report->facts, &r, err) : 0;
 out:
     probe_results_free(&r);

@@ -10,6 +10,7 @@
 #define TOOLS_CLI_PROBE_H
 
 #include "libprep/release/judge.h"
+#include "libprep/release/page_probe.h"
 #include "libprep/release/probe_run.h"
 #include "tools/cli.h"
 
@@ -25,10 +26,11 @@ struct cli_probe_options {
     int64_t cases, answer_tokens, loop_prompts, loop_seeds, loop_tokens;
 };
 
-/* Models, original and text are the job's. Prints, or fills the report with --json. */
+/* Models, original and text are the job's. Prints, or fills the report with --json; and the page,
+ * if there is one. */
 PREP_MUST_CHECK int cli_probe_run(struct cli *cli, const struct cli_probe_options *o,
                                   const struct judge_job *job, struct report *report,
-                                  struct prep_error *err);
+                                  struct page *page, struct prep_error *err);
 
 #ifdef __cplusplus
 }

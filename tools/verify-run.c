@@ -16,6 +16,7 @@ enum { DEFAULT_WINDOW = 512, DEFAULT_NEW_TOKENS = 64, DEFAULT_WORST = 10 };
 struct options {
     const char *against, *reference, *save, *windows, *set, *tokens, *tokenizer;
     const char *index_pattern, *isa, *greedy, *engines, *html;
+    const char *activations, *calibration, *calibration_set;
     struct cli_list texts, keep_maps;
     int64_t window, max_windows, worst, random_draws, tp;
     int dense, mtp_dense, mtp, as_is, no_linears, brief, smoke;
@@ -65,9 +66,19 @@ static const struct cli_option table[] = {
      AT(index_pattern), 0, 0},
     {"norm-eps", 0, CLI_REAL, "X", "epsilon of q_a_ and kv_a_layernorm; 1e-6 when not given",
      AT(norm_eps), 0, 0},
+    {"activations", 0, CLI_TEXT, "FORM",
+     "inputs as W4A4 engines round them: nvfp4 (of linears stored as NVFP4) or nvfp4-experts (of "
+     "all routed experts); of MODEL only",
+     AT(activations), 0, 0},
+    {"calibration", 0, CLI_TEXT, "FILE",
+     "token windows as JSON: their largest inputs give input scales that are not stored",
+     AT(calibration), 0, 0},
+    {"calibration-set", 0, CLI_TEXT, "NAME",
+     "which windows of that file; calibration when not given", AT(calibration_set), 0, 0},
     {"original-as-is", 0, CLI_FLAG, NULL,
-     "the last four are for MODEL only; the original runs as its config.json says", AT(as_is), 0,
-     0},
+     "--dense, --mtp-dense, --index-pattern and --norm-eps are for MODEL only; the original runs "
+     "as its config.json says",
+     AT(as_is), 0, 0},
     {"no-linears", 0, CLI_FLAG, NULL, "leave out the errors of single linears", AT(no_linears), 0,
      0},
     {"brief", 0, CLI_FLAG, NULL, "print a line for each model and nothing else", AT(brief), 0, 0},
@@ -208,6 +219,28 @@ static const struct cli_program program = {
     .max_operands = JUDGE_MAX_MODELS,
 };
 
+static int parse_inputs(enum inputs_scope *inputs, const struct options *o, struct prep_error *err)
+{
+    *inputs = INPUTS_AS_THEY_ARE;
+    if (!o->activations && (o->calibration || o->calibration_set))
+        return prep_fail(err, PREP_EUSAGE, "--calibration is for --activations");
+    if (o->calibration_set && !o->calibration)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--calibration-set names windows of a --calibration file");
+    if (!o->activations)
+        return 0;
+    *inputs = strcmp(o->activations, "nvfp4") == 0 ? INPUTS_NVFP4 : INPUTS_NVFP4_EXPERTS;
+    if (*inputs == INPUTS_NVFP4_EXPERTS && strcmp(o->activations, "nvfp4-experts") != 0)
+        return prep_fail(err, PREP_EUSAGE, "--activations %s: want nvfp4 or nvfp4-experts",
+                         o->activations);
+    if (o->greedy || o->smoke || o->random_draws >= 0 || o->tp || o->probe.kinds ||
+        o->probe.prompts.n)
+        return prep_fail(err, PREP_EUSAGE,
+                         "--activations is for measuring: not with --greedy, --smoke, --probe, "
+                         "--random-draws or --tp");
+    return 0;
+}
+
 static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                 struct prep_error *err)
 {
@@ -226,6 +259,8 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                  .tokens = o->tokens,
                  .window = (uint64_t)o->window,
                  .max_windows = (uint64_t)o->max_windows},
+        .calibration = {.windows = o->calibration,
+                        .part = o->calibration_set ? o->calibration_set : "calibration"},
         .save = o->save != NULL,
         .with_mtp = o->mtp,
         .no_linears = o->no_linears,
@@ -253,6 +288,8 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                          isa_name(cpu_isa()));
     if (o->norm_eps < 0)
         return prep_fail(err, PREP_EUSAGE, "--norm-eps %g: want a number above 0", o->norm_eps);
+    if (parse_inputs(&job->run.inputs, o, err))
+        return -1;
     if (o->keep_maps.n > 1 && o->random_draws < 0)
         return prep_fail(err, PREP_EUSAGE,
                          "several keep-maps: they are compared with --random-draws");
@@ -328,6 +365,31 @@ static int generate(struct cli *cli, const struct options *o, const struct judge
     return 0;
 }
 
+static int write_page(struct cli *cli, const struct options *o, struct page *page,
+                      struct prep_error *err)
+{
+    if (!page || cli->ranks.rank != 0)
+        return 0;
+    return cli_page_write(cli, page, o->html, o->argc, o->argv, err);
+}
+
+/* What is no judgement: a smoke test, probes, cuts. */
+static int test(struct cli *cli, const struct options *o, const struct judge_job *job,
+                struct report *report, struct page *page, struct prep_error *err)
+{
+    const struct cli_smoke smoke = {job, &o->limits, o->max_nats, o->engines};
+    const struct cli_cuts cuts = {job, &o->keep_maps, o->random_draws};
+    if (o->smoke && page)
+        return prep_fail(err, PREP_EUSAGE, "--smoke ends with a line of JSON, and makes no page");
+    if (o->smoke)
+        return cli_smoke_run(cli, &smoke, report, err);
+    const int probes = o->probe.kinds || o->probe.prompts.n;
+    if (probes ? cli_probe_run(cli, &o->probe, job, report, page, err)
+               : cli_cuts_run(cli, &cuts, report, page, err))
+        return -1;
+    return write_page(cli, o, page, err);
+}
+
 static int work(struct cli *cli, const struct options *o, struct report *report, struct page *page,
                 struct prep_error *err)
 {
@@ -335,19 +397,8 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
     struct judge_job job;
     if (fill(&job, o, cli, err) || check_files(o, cli, err))
         return -1;
-    if ((o->smoke || o->random_draws >= 0) && cli->ranks.size > 1)
-        return prep_fail(err, PREP_EUSAGE,
-                         "--smoke and --random-draws run as one process; start it without mpirun");
-    if (o->smoke) {
-        const struct cli_smoke smoke = {&job, &o->limits, o->max_nats, o->engines};
-        return cli_smoke_run(cli, &smoke, report, err);
-    }
-    if (o->probe.kinds || o->probe.prompts.n)
-        return o->tp || cli->ranks.rank == 0 ? cli_probe_run(cli, &o->probe, &job, report, err) : 0;
-    if (o->random_draws >= 0) {
-        const struct cli_cuts cuts = {&job, &o->keep_maps, o->random_draws};
-        return cli_cuts_run(cli, &cuts, report, err);
-    }
+    if (o->smoke || o->probe.kinds || o->probe.prompts.n || o->random_draws >= 0)
+        return o->tp || cli->ranks.rank == 0 ? test(cli, o, &job, report, page, err) : 0;
     if (cli_talk_is_wanted(&o->talk)) {
         if (has_text || o->greedy || o->against || o->html)
             return prep_fail(err, PREP_EUSAGE,
@@ -365,7 +416,7 @@ static int work(struct cli *cli, const struct options *o, struct report *report,
     /* Ranks that do not share a model leave this to rank 0. */
     if (o->greedy && (o->tp || cli->ranks.rank == 0) && generate(cli, o, &job, report, page, err))
         return -1;
-    if (page && cli->ranks.rank == 0 && cli_page_write(cli, page, o->html, o->argc, o->argv, err))
+    if (write_page(cli, o, page, err))
         return -1;
     if (verdict.code == PREP_OK)
         return 0;

@@ -108,12 +108,24 @@ typedef void nvfp4_error_fn(struct nvfp4_error *out, const struct nvfp4_rows *ro
 /* out [n, k]: f32(value(code) * d), for BF16 rounded once more. */
 typedef void nvfp4_decode_fn(void *out, enum nvfp4_dtype dtype, const struct nvfp4_tensor *tensor);
 
+/*
+ * Activations as a W4A4 engine sees them: x in blocks of 16, n a multiple of that,
+ *
+ *    s = e4m3(min(448, f32(f32(ab / 6) / input_scale)))    ab: the block's largest magnitude
+ *    d = f32(value(s) * input_scale)
+ *    y = f32(value(e2m1(f32(x / d))) * d), and 0 where d is 0
+ *
+ * input_scale, finite and positive, is amax / 2688. y may be x. A block with a NaN becomes NaN.
+ */
+typedef void nvfp4_inputs_fn(float *y, const float *x, size_t n, float input_scale);
+
 struct nvfp4_kernels {
     enum isa isa;
     nvfp4_amax_fn *amax;
     nvfp4_quantize_fn *quantize;
     nvfp4_error_fn *error;
     nvfp4_decode_fn *decode;
+    nvfp4_inputs_fn *inputs;
 };
 
 /* The fastest variant this machine has up to the limit. */

@@ -180,4 +180,5 @@ const struct nvfp4_kernels nvfp4_kernels_avx2 = {
     .quantize = nvfp4_quantize_rows_avx2,
     .error = nvfp4_error_rows_avx2,
     .decode = nvfp4_decode_rows_avx2,
+    .inputs = nvfp4_inputs_avx2,
 };

@@ -167,4 +167,5 @@ const struct nvfp4_kernels nvfp4_kernels_avx512 = {
     .quantize = nvfp4_quantize_rows_avx512,
     .error = nvfp4_error_rows_avx512,
     .decode = nvfp4_decode_rows_avx512,
+    .inputs = nvfp4_inputs_avx512,
 };

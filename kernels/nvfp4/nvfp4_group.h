@@ -15,6 +15,7 @@
 #ifndef KERNELS_NVFP4_NVFP4_GROUP_H
 #define KERNELS_NVFP4_NVFP4_GROUP_H
 
+#include "kernels/fp.h"
 #include "kernels/nvfp4/nvfp4.h"
 
 #ifdef __cplusplus
@@ -100,9 +101,16 @@ void nvfp4_sweep_avx512(struct nvfp4_set *set, const struct nvfp4_group *g);
 void nvfp4_choose_avx2(struct nvfp4_set *set, const struct nvfp4_group *g);
 void nvfp4_choose_avx512(struct nvfp4_set *set, const struct nvfp4_group *g);
 
+/* d of a block of activations whose largest magnitude is amax. */
+static inline float nvfp4_input_step(float amax, float input_scale)
+{
+    return f32_from_e4m3(e4m3_from_f32_sat(amax / 6 / input_scale)) * input_scale;
+}
+
 nvfp4_amax_fn nvfp4_amax_rows_avx2;
 nvfp4_error_fn nvfp4_error_rows_avx2, nvfp4_error_rows_avx512;
 nvfp4_decode_fn nvfp4_decode_rows_avx2, nvfp4_decode_rows_avx512;
+nvfp4_inputs_fn nvfp4_inputs_avx2, nvfp4_inputs_avx512;
 
 extern const struct nvfp4_kernels nvfp4_kernels_scalar;
 extern const struct nvfp4_kernels nvfp4_kernels_avx2;

@@ -242,10 +242,23 @@ static void nvfp4_error_rows_scalar(struct nvfp4_error *out, const struct nvfp4_
     }
 }
 
+static void nvfp4_inputs_scalar(float *y, const float *x, size_t n, float input_scale)
+{
+    for (size_t i = 0; i < n; i += BLOCK) {
+        float amax = 0;
+        for (int j = 0; j < BLOCK; j++)
+            amax = larger(amax, magnitude(x[i + (size_t)j]));
+        const float d = nvfp4_input_step(amax, input_scale);
+        for (size_t j = i; j < i + BLOCK; j++)
+            y[j] = d == 0 ? 0 : f32_from_e2m1(e2m1_from_f32(x[j] / d)) * d;
+    }
+}
+
 const struct nvfp4_kernels nvfp4_kernels_scalar = {
     .isa = ISA_SCALAR,
     .amax = nvfp4_amax_rows_scalar,
     .quantize = nvfp4_quantize_rows_scalar,
     .error = nvfp4_error_rows_scalar,
     .decode = nvfp4_decode_rows_scalar,
+    .inputs = nvfp4_inputs_scalar,
 };

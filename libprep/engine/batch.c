@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libprep/engine/kv_parts.h"
 #include "libprep/engine/runtime_ranks.h"
 #include "libprep/numeric/elementary.h"
 

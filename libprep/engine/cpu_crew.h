@@ -28,6 +28,7 @@ enum {
     CPU_TOKENS = 16,      /* queries of an attention task */
     CPU_KEYS = 256,       /* keys of a tile of the indexer */
     CPU_WIDENED = MATMUL_BLOCK_K, /* keys of a tile that is widened from FP8, and its rows */
+    CPU_ROUNDED_ROWS = 512,       /* rows of x whose rounded values there is room for */
     CPU_SCORES = 1 << 18,         /* attention scores at a time, unless one row is longer */
 };
 
@@ -48,6 +49,7 @@ struct cpu {
     int n_threads;
     struct cpu_worker *workers;
     unsigned char *memory; /* of all workers */
+    float *rounded;        /* [CPU_ROUNDED_ROWS, widest], behind the workers' */
     size_t longest;        /* memory is for */
     struct linear_counts counts;
 };

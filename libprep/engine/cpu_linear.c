@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/convert/convert.h"
+#include "kernels/nvfp4/nvfp4.h"
 
 #include "libprep/engine/cpu_crew.h"
 
@@ -67,9 +68,8 @@ static int linear_task(struct cpu *c, struct cpu_worker *w, size_t task, const v
     return 0;
 }
 
-int cpu_linear(void *self, const struct ops_linear *p, size_t *bad, struct prep_error *err)
+static int multiply(struct cpu *c, const struct ops_linear *p, size_t *bad, struct prep_error *err)
 {
-    struct cpu *c = self;
     enum matmul_type type;
     const int plain = plain_type(p->w->linear, &type);
     struct grid g = {p, CPU_BLOCK_ROWS, CPU_TILE_MOST, 0};
@@ -87,6 +87,49 @@ int cpu_linear(void *self, const struct ops_linear *p, size_t *bad, struct prep_
         g.tile /= 2;
     g.n_tiles = (size_t)(p->w->count + g.tile - 1) / g.tile;
     return cpu_run(c, n_blocks * g.n_tiles, linear_task, &g, bad, err);
+}
+
+/* Rows of x, rounded. */
+enum { ROUND_ROWS = 16 };
+
+static int round_task(struct cpu *c, struct cpu_worker *w, size_t task, const void *arg,
+                      struct prep_error *err)
+{
+    const struct ops_linear *p = arg;
+    const size_t in = (size_t)p->w->linear->in, first = task * ROUND_ROWS;
+    const size_t end = p->n - first < ROUND_ROWS ? p->n : first + ROUND_ROWS;
+    (void)w;
+    (void)err;
+    for (size_t i = first; i < end; i++)
+        c->codec.nvfp4->inputs(c->rounded + i * in, p->x + i * p->ldx, in, p->input_scale);
+    return 0;
+}
+
+static int multiply_rounded(struct cpu *c, const struct ops_linear *p, size_t *bad,
+                            struct prep_error *err)
+{
+    const size_t in = (size_t)p->w->linear->in;
+    for (size_t i = 0; i < p->n; i += CPU_ROUNDED_ROWS) {
+        struct ops_linear piece = *p;
+        size_t bad_here = OPS_ALL_FINITE;
+        piece.n = p->n - i < CPU_ROUNDED_ROWS ? p->n - i : CPU_ROUNDED_ROWS;
+        piece.x = p->x + i * p->ldx;
+        if (cpu_run(c, (piece.n + ROUND_ROWS - 1) / ROUND_ROWS, round_task, &piece, NULL, err))
+            return -1;
+        piece.x = c->rounded;
+        piece.ldx = in;
+        piece.y = p->y + i * p->ldy;
+        if (multiply(c, &piece, &bad_here, err))
+            return -1;
+        if (bad_here != OPS_ALL_FINITE && i + bad_here < *bad)
+            *bad = i + bad_here;
+    }
+    return 0;
+}
+
+int cpu_linear(void *self, const struct ops_linear *p, size_t *bad, struct prep_error *err)
+{
+    return p->input_scale > 0 ? multiply_rounded(self, p, bad, err) : multiply(self, p, bad, err);
 }
 
 /* kv_b by heads. Tasks: blocks of rows, outer, and heads. */

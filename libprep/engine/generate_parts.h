@@ -9,7 +9,7 @@
 #define PREP_ENGINE_GENERATE_PARTS_H
 
 #include "libprep/engine/generate.h"
-#include "libprep/engine/runtime_parts.h"
+#include "libprep/engine/kv_parts.h"
 
 #ifdef __cplusplus
 extern "C" {

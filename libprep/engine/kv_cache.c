@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "libprep/engine/runtime_parts.h"
+#include "libprep/engine/kv_parts.h"
 
 struct kv_row runtime_kv_row(const struct runtime *r, enum kv_form form, int index)
 {

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "libprep/engine/kv_parts.h"
 #include "libprep/engine/runtime_ranks.h"
 
 /* Widths, and where things lie in scratch. */

@@ -34,6 +34,7 @@ struct ops_linear {
     const float *x;
     size_t n, ldy, ldx;
     const struct weight *w;
+    float input_scale; /* > 0: rows of x are rounded as by kernels/nvfp4 `inputs` first */
 };
 
 struct ops_norm {

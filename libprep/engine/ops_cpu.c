@@ -56,11 +56,18 @@ static uint64_t worker_bytes(const struct cpu *c, size_t longest)
     return (c->matmul->work_bytes + ALIGN - 1) / ALIGN * ALIGN + floats;
 }
 
+/* Rounded inputs of a linear. */
+static uint64_t rounded_bytes(const struct cpu *c)
+{
+    const uint64_t bytes = (uint64_t)CPU_ROUNDED_ROWS * c->shape.widest * sizeof(float);
+    return c->shape.round_inputs ? (bytes + ALIGN - 1) / ALIGN * ALIGN : 0;
+}
+
 static uint64_t work_bytes(const void *self, size_t longest)
 {
     const struct cpu *c = self;
     const int n = c->n_threads > c->shape.n_counted ? c->n_threads : c->shape.n_counted;
-    return worker_bytes(c, longest) * (uint64_t)n;
+    return worker_bytes(c, longest) * (uint64_t)n + rounded_bytes(c);
 }
 
 static int reserve(void *self, size_t longest, struct prep_error *err)
@@ -68,7 +75,8 @@ static int reserve(void *self, size_t longest, struct prep_error *err)
     struct cpu *c = self;
     if (c->memory && longest <= c->longest)
         return 0;
-    const uint64_t each = worker_bytes(c, longest), bytes = each * (uint64_t)c->n_threads;
+    const uint64_t each = worker_bytes(c, longest);
+    const uint64_t bytes = each * (uint64_t)c->n_threads + rounded_bytes(c);
     free(c->memory);
     c->memory = bytes < SIZE_MAX / 2 ? aligned_alloc(ALIGN, (size_t)bytes) : NULL;
     if (!c->memory)
@@ -76,6 +84,7 @@ static int reserve(void *self, size_t longest, struct prep_error *err)
                          (unsigned long long)bytes);
     c->longest = longest;
     const size_t matmul = (c->matmul->work_bytes + ALIGN - 1) / ALIGN * ALIGN;
+    c->rounded = (float *)(void *)(c->memory + each * (uint64_t)c->n_threads);
     for (int i = 0; i < c->n_threads; i++) {
         c->workers[i].work = c->memory + (uint64_t)i * each;
         c->workers[i].floats = (float *)(void *)(c->workers[i].work + matmul);

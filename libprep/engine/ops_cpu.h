@@ -23,6 +23,7 @@ extern "C" {
 struct ops_cpu_shape {
     size_t widest; /* inputs of the widest linear */
     size_t heads, nope, rope, value, rank, index_heads, index_dim, top_k, n_experts;
+    int round_inputs;    /* some linears have an input scale */
     struct ranks *ranks; /* of a split model; NULL: alone. Borrowed */
     int n_counted;       /* threads that work_bytes() counts at least */
 };

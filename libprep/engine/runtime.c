@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "libprep/engine/kv_parts.h"
 #include "libprep/engine/ops_cpu.h"
 #include "libprep/engine/runtime_ranks.h"
 
@@ -42,7 +43,8 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-uint64_t runtime_attention_floats(const struct runtime *r)
+/* Floats per token of an attention chunk, or of the input of an MTP layer. */
+static uint64_t attention_floats(const struct runtime *r)
 {
     const struct config *c = r->config;
     const uint64_t heads = r->widths.heads, rope = (uint64_t)c->qk_rope_head_dim;
@@ -54,7 +56,8 @@ uint64_t runtime_attention_floats(const struct runtime *r)
     return most(attention, 4 * hidden);
 }
 
-uint64_t runtime_mlp_floats(const struct runtime *r, size_t n)
+/* Floats of an MLP chunk of n tokens, of any layer. */
+static uint64_t mlp_floats(const struct runtime *r, size_t n)
 {
     const struct config *c = r->config;
     const uint64_t hidden = (uint64_t)c->hidden_size, piece = least(n, RUNTIME_PIECE);
@@ -71,7 +74,7 @@ uint64_t runtime_mlp_floats(const struct runtime *r, size_t n)
 
 static uint64_t scratch_for(const struct runtime *r, size_t attention, size_t mlp)
 {
-    return most(attention * runtime_attention_floats(r), runtime_mlp_floats(r, mlp));
+    return most(attention * attention_floats(r), mlp_floats(r, mlp));
 }
 
 static uint64_t least_scratch(const struct runtime *r, size_t tokens)
@@ -175,7 +178,7 @@ static size_t mlp_chunk(const struct runtime *r, uint64_t floats, size_t tokens)
     size_t low = 1, high = tokens;
     while (low < high) {
         const size_t n = high - (high - low) / 2;
-        if (runtime_mlp_floats(r, n) <= floats)
+        if (mlp_floats(r, n) <= floats)
             low = n;
         else
             high = n - 1;
@@ -203,8 +206,7 @@ int runtime_prepare(struct runtime *r, size_t tokens, size_t longest, struct run
     if (resize_scratch(r, floats, err) || r->ops.reserve(r->ops.self, longest, err))
         return -1;
     r->longest = (size_t)most(longest, r->longest);
-    cut->attention =
-        (size_t)least(least(tokens, RUNTIME_ATTENTION), floats / runtime_attention_floats(r));
+    cut->attention = (size_t)least(least(tokens, RUNTIME_ATTENTION), floats / attention_floats(r));
     cut->mlp = mlp_chunk(r, floats, mlp);
     cut->scratch = floats;
     return 0;
@@ -321,7 +323,7 @@ int runtime_apply(struct runtime *r, uint32_t id, const struct apply *a, struct 
     size_t bad = OPS_ALL_FINITE;
     if (weights_get(r->weights, id, &w, err))
         return -1;
-    const struct ops_linear p = {a->y, a->x, a->n, a->ldy, a->ldx, w};
+    const struct ops_linear p = {a->y, a->x, a->n, a->ldy, a->ldx, w, runtime_input_scale(r, w)};
     int rc = r->ops.linear(r->ops.self, &p, &bad, err);
     weights_put(r->weights, id);
     return rc || runtime_check(&a->at, w->name, bad, err) ? -1 : 0;
@@ -423,7 +425,7 @@ int runtime_logits(struct runtime *r, const float *z, size_t n, float *logits,
         size_t bad = OPS_ALL_FINITE;
         if (weights_get(r->weights, r->head[i], &w, err))
             return -1;
-        const struct ops_linear p = {logits + w->first, z, n, vocab, wide, w};
+        const struct ops_linear p = {logits + w->first, z, n, vocab, wide, w, 0};
         int rc = r->ops.project(r->ops.self, &p, &bad, err);
         weights_put(r->weights, r->head[i]);
         const struct place at = {NULL, -1, 0, NULL};

@@ -60,15 +60,23 @@ struct runtime_source {
     const struct config *config;
 };
 
+/* Which linears get inputs of 4 bits, as NVFP4 engines multiply (W4A4). */
+enum inputs_scope {
+    INPUTS_AS_THEY_ARE,
+    INPUTS_NVFP4,        /* those stored as NVFP4 */
+    INPUTS_NVFP4_EXPERTS /* routed experts, however they are stored */
+};
+
 struct runtime_options {
     uint64_t mem;  /* 0: no bound */
     int n_threads; /* 0: prep_default_threads() */
     enum isa isa;
     /* IndexCache: one of F and S per main layer, the first F. NULL: as the config says. */
     const char *index_pattern;
-    int dense;           /* main layers attend to everything before them, without an indexer */
-    int mtp_dense;       /* the MTP layers do */
-    int without_mtp;     /* do not ask for their tensors */
+    int dense;       /* main layers attend to everything before them, without an indexer */
+    int mtp_dense;   /* the MTP layers do */
+    int without_mtp; /* do not ask for their tensors */
+    enum inputs_scope inputs;
     double latent_eps;   /* of q_a_layernorm and kv_a_layernorm; 0: 1e-6, engines use 1e-5 */
     struct ranks *ranks; /* the model is split over them; NULL: it is whole. Borrowed */
 };

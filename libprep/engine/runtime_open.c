@@ -446,6 +446,7 @@ static int open_ops(struct runtime *r, const struct runtime_options *options,
         .index_dim = (size_t)c->index_head_dim,
         .top_k = (size_t)c->index_topk,
         .n_experts = (size_t)n_experts,
+        .round_inputs = options->inputs != INPUTS_AS_THEY_ARE,
         .ranks = r->ranks,
         .n_counted = n_counted,
     };
@@ -471,6 +472,7 @@ int runtime_open(struct runtime **out, const struct runtime_source *source,
     r->config = source->config;
     r->source = (struct source){source->checkpoint, source->view};
     r->latent_eps = (float)(options->latent_eps > 0 ? options->latent_eps : 1e-6);
+    r->inputs = options->inputs;
     r->mem = options->mem ? options->mem : UINT64_MAX;
     struct opening o = {r, options, NULL, WEIGHT_NONE, WEIGHT_NONE, 0, err};
     if (runtime_split(r, options->ranks, err) || weights_new(&r->weights, &r->source, err) ||

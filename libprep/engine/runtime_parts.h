@@ -55,7 +55,9 @@ struct runtime {
     uint32_t *head; /* lm_head by slices of rows */
     size_t n_head;
     float latent_eps;
-    float *inverse_frequency; /* [qk_rope_head_dim / 2] */
+    enum inputs_scope inputs;
+    const float *input_scales; /* [linears.n], 0: as they are; NULL: all are */
+    float *inverse_frequency;  /* [qk_rope_head_dim / 2] */
 
     struct weights *weights;
     struct ops ops;
@@ -69,16 +71,6 @@ struct runtime {
     uint32_t *upcoming; /* modules in order of use */
     size_t n_upcoming, cap_upcoming;
 };
-
-struct kv_cache {
-    struct runtime *runtime;
-    struct kv_cache_shape shape;
-    /* [n_layers] of [capacity] stored rows; index_keys NULL where none are kept. */
-    void **keys, **index_keys;
-    uint64_t bytes;
-};
-/* Rows of a layer's keys, or of its indexer's. */
-struct kv_row runtime_kv_row(const struct runtime *r, enum kv_form form, int index);
 
 struct forcing {
     const struct batch *by; /* NULL: own choices */
@@ -121,19 +113,6 @@ struct runtime_cut {
 /* Bring scratch and pool to what this batch and mem allow. */
 PREP_MUST_CHECK int runtime_prepare(struct runtime *r, size_t tokens, size_t longest,
                                     struct runtime_cut *cut, struct prep_error *err);
-/* Floats per token of an attention chunk, or of the input of an MTP layer. */
-uint64_t runtime_attention_floats(const struct runtime *r);
-/* Floats of an MLP chunk of n tokens, of any layer. */
-uint64_t runtime_mlp_floats(const struct runtime *r, size_t n);
-/* What batch_new() reserves. */
-uint64_t runtime_batch_bytes(const struct runtime *r, size_t tokens, size_t longest);
-/* Bytes that may still be reserved when the rest of memory is to do for a batch of these tokens,
- * whose own bytes are not taken off. */
-uint64_t runtime_room(const struct runtime *r, size_t tokens, size_t longest);
-/* How many of these tokens one batch should have, at least 1: half of what is free beside the floor
- * goes to it, and where all weights fit, no more than makes a difference. beside: bytes per token
- * that the caller will reserve. */
-size_t runtime_batch_most(const struct runtime *r, size_t tokens, size_t longest, uint64_t beside);
 /* Count bytes against mem; PREP_EUSAGE with the floor when there is no room. */
 PREP_MUST_CHECK int runtime_reserve(struct runtime *r, uint64_t bytes, size_t tokens,
                                     size_t longest, struct prep_error *err);
@@ -158,6 +137,9 @@ struct place {
 };
 PREP_MUST_CHECK int runtime_check(const struct place *at, const char *what, size_t bad,
                                   struct prep_error *err);
+
+/* Of the inputs of a linear; 0: they are not rounded. */
+float runtime_input_scale(const struct runtime *r, const struct weight *w);
 
 /* y = x w^T by module id; bad values are an error. */
 struct apply {

@@ -301,6 +301,14 @@ static int finish(struct judgement *j, struct prep_error *err)
     return compare_pairs(j, err);
 }
 
+/* Behind the settings that both sides of a reference share. */
+static const char *inputs_name(enum inputs_scope inputs)
+{
+    return inputs == INPUTS_NVFP4           ? ", inputs NVFP4"
+           : inputs == INPUTS_NVFP4_EXPERTS ? ", inputs of experts NVFP4"
+                                            : "";
+}
+
 void judge_settings(char text[JUDGE_SETTINGS], const struct judge_model *m,
                     const struct runtime_options *run)
 {
@@ -312,10 +320,11 @@ void judge_settings(char text[JUDGE_SETTINGS], const struct judge_model *m,
         pattern[n] = runtime_is_full(m->runtime, n) ? 'F' : 'S';
     pattern[n] = 0;
     if (run->dense)
-        snprintf(text, JUDGE_SETTINGS, "attention dense, norm_eps %g", eps);
+        snprintf(text, JUDGE_SETTINGS, "attention dense, norm_eps %g%s", eps,
+                 inputs_name(run->inputs));
     else
-        snprintf(text, JUDGE_SETTINGS, "attention sparse, indexers %s%s, norm_eps %g", pattern,
-                 n < c->num_hidden_layers ? "..." : "", eps);
+        snprintf(text, JUDGE_SETTINGS, "attention sparse, indexers %s%s, norm_eps %g%s", pattern,
+                 n < c->num_hidden_layers ? "..." : "", eps, inputs_name(run->inputs));
 }
 
 static void add_stats(struct judgement *j, const struct judge_model *m)
@@ -363,7 +372,7 @@ int judge_run(struct judgement *j, const struct judge_job *job, struct report *r
         report_warn(report, "JUDGE_SPLIT",
                     "errors of single linears are not measured with --tp: no rank sees all inputs");
     if (judge_open(j, job, report, err) || start_measuring(j, job, err) ||
-        judge_start(&w, report, err))
+        judge_start(&w, report, err) || judge_round_inputs(&w, err))
         return -1;
     judge_settings(j->settings, &j->results[0].model, &job->run);
     warn_settings(j, report);

@@ -52,6 +52,9 @@ struct judge_job {
     const char *keep_map;  /* the models are seen through it; or NULL */
     const char *tokenizer; /* NULL: the first model's folder */
     struct judge_text_request text;
+    /* With run.inputs: the text whose largest inputs give scales that are not stored; its windows
+     * or tokens, or neither. The original is run on it, or each model itself when there is none. */
+    struct judge_text_request calibration;
     int save;     /* keep the first model's answers for judgement_save() */
     int with_mtp; /* judge the first MTP layer, too */
     int no_linears;

@@ -43,6 +43,8 @@ PREP_MUST_CHECK int judge_open(struct judgement *j, const struct judge_job *job,
 PREP_MUST_CHECK int judge_start(struct judge_watch *w, struct report *report,
                                 struct prep_error *err);
 
+/* Inputs of 4 bits, for the models that run with them; after judge_start(). */
+PREP_MUST_CHECK int judge_round_inputs(struct judge_watch *w, struct prep_error *err);
 /* How models run, in words: "attention sparse, indexers FFFFF, norm_eps 1e-06". */
 void judge_settings(char text[JUDGE_SETTINGS], const struct judge_model *m,
                     const struct runtime_options *run);

@@ -9,6 +9,11 @@ enum { LEAST_WINDOW = 2, LEAST_WINDOW_MTP = 3 };
 
 /* ---- opening ---- */
 
+static int has_calibration(const struct judge_job *job)
+{
+    return job->calibration.windows || job->calibration.tokens;
+}
+
 static int check_job(const struct judge_job *job, struct prep_error *err)
 {
     if (job->n_models < 1 || job->n_models > JUDGE_MAX_MODELS)
@@ -17,6 +22,8 @@ static int check_job(const struct judge_job *job, struct prep_error *err)
     if (job->original && job->reference)
         return prep_fail(err, PREP_EUSAGE,
                          "judge against the original or against a reference of it, not both");
+    if (has_calibration(job) && job->run.inputs == INPUTS_AS_THEY_ARE)
+        return prep_fail(err, PREP_EUSAGE, "a calibration text is for inputs of 4 bits");
     if (job->save && (job->n_models > 1 || job->original || job->reference))
         return prep_fail(err, PREP_EUSAGE, "a reference is saved of one model, run alone");
     if (job->reference && (job->text.n_texts || job->text.windows || job->text.tokens))
@@ -176,6 +183,8 @@ static int start(struct judge_model *m, const struct judge_job *job, int origina
     struct runtime_options run = job->run;
     run.mem = mem;
     run.without_mtp = !job->with_mtp;
+    if (original)
+        run.inputs = INPUTS_AS_THEY_ARE;
     if (original && job->original_as_is) {
         run.index_pattern = NULL;
         run.dense = run.mtp_dense = 0;

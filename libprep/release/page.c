@@ -25,11 +25,6 @@ void page_free(struct page *p)
     *p = (struct page){0};
 }
 
-int page_is_empty(const struct page *p)
-{
-    return p->n_sections == 0;
-}
-
 static const char *keep(struct page *p, const char *text)
 {
     const char *copy = arena_strndup(&p->arena, text, strlen(text), &p->failed);

@@ -52,8 +52,6 @@ void page_free(struct page *p); /* accepts a zeroed struct */
 /* The whole page, owned by out, which the caller frees with html_free(). */
 PREP_MUST_CHECK int page_finish(struct page *p, struct html *out, struct span *bytes,
                                 struct prep_error *err);
-/* Nothing has been written but facts. */
-int page_is_empty(const struct page *p);
 
 /* What stands on top, and in the window's title. No floating point in any fmt of this file. */
 void page_title(struct page *p, const char *fmt, ...) PREP_PRINTF(2, 3);

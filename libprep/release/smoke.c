@@ -113,7 +113,8 @@ static void fill(struct judge_job *to, const struct work *w, int with_mtp)
                              .text = job->text,
                              .with_mtp = with_mtp,
                              .no_linears = 1,
-                             .run = job->run};
+                             .run = job->run,
+                             .ranks = job->run.ranks};
     if (!has_text(&to->text) && !job->reference) {
         to->text.memory = smoke_text();
         to->text.window = WINDOW;

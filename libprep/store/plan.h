@@ -45,10 +45,8 @@ struct step_memory {
     unsigned char *const *outputs;
     const uint64_t *output_bytes;
     void *work;
-    void *note; /* NULL for a step without one */
-    /* [n_outputs], or NULL: all. What is not wanted is durable already, or another part's to write:
-     * it need not be filled. */
-    const unsigned char *wanted;
+    void *note;                  /* NULL for a step without one */
+    const unsigned char *wanted; /* [n_outputs], or NULL: all. Others need not be filled */
 };
 
 typedef int (*step_fn)(const struct step_memory *m, const void *arg, struct prep_error *err);

@@ -6,6 +6,7 @@ case $PREP_BIN in
 /*) BIN=$PREP_BIN ;;
 *) BIN=$PWD/$PREP_BIN ;;
 esac
+TOOLS=${PREP_TEST_TOOLS:-build/release/tests/tools}
 case $DATA in
 /*) ;;
 *) DATA=$PWD/$DATA ;;
@@ -84,6 +85,17 @@ grep -o '"seed":2.*' "$T/.out" | grep -o '"kept":{[^}]*}' | head -n 1 | sed 's/"
 verify nano --keep-map draw.json --against nano $W -n 2 --no-linears --json -q
 expect_exit 0
 expect_stdout_like "\"nll_increase\":\\{\"mean\":$increase,"
+
+begin 'a page has the sizes and the pairs'
+mv "$T/frequency.json" "$T/by <b>&.json"
+verify nano --keep-map reap.json --keep-map 'by <b>&.json' $W -n 2 --random-draws 1 --html cuts.html -q
+expect_exit 0
+"$TOOLS/check_page" "$T/cuts.html" >"$T/.faults" || complain "$(cat "$T/.faults")"
+for part in '<section id="size"' '<section id="pairs"' 'by &lt;b&gt;&amp;.json' '9 experts' \
+    'too few windows to tell'; do
+    grep -qF -- "$part" "$T/cuts.html" || complain "the page has no '$part'"
+done
+mv "$T/by <b>&.json" "$T/frequency.json"
 
 begin 'refuses requests that make no sense'
 verify nano --random-draws 3 $W

@@ -6,6 +6,7 @@ case $PREP_BIN in
 /*) BIN=$PREP_BIN ;;
 *) BIN=$PWD/$PREP_BIN ;;
 esac
+TOOLS=${PREP_TEST_TOOLS:-build/release/tests/tools}
 case $DATA in
 /*) ;;
 *) DATA=$PWD/$DATA ;;
@@ -90,6 +91,17 @@ expect_exit 0
 expect_stdout_like '^\{"schema":"verify-run/1","warnings":\[\],"has_original":true,"chat_template_sha256":"[0-9a-f]{64}","probed":\[\{"path":"nano","answers_that_ended":0,'
 expect_stdout_like '"arithmetic":\{"n":6,"hits":[0-6],"rate":.*"groups":\[\{"name":"1 digit","n":2,"hits":[0-2],.*"cases":\[\{"id":"1/0","hit":(true|false),"tokens":4,"stopped":false\}'
 expect_stdout_like '\{"path":"p9".*"only_original":[0-9],"only_model":[0-9],"p":1,"claim":"none"'
+
+begin 'a page has a section for each probe'
+verify p9 --against nano $W --probe loops,needle,arithmetic --loop-prompts 1 --loop-tokens 2 \
+    --loop-seeds 1 --probe-lengths 200,300 --probe-depths 0,1 --probe-cases 1 --answer-tokens 1 \
+    --html probes.html -q
+expect_exit 0
+"$TOOLS/check_page" "$T/probes.html" >"$T/.faults" || complain "$(cat "$T/.faults")"
+for part in '<h1>Answers beside nano</h1>' '<section id="loops"' '<section id="needle"' \
+    '<section id="arithmetic"' 'no difference is shown'; do
+    grep -qF -- "$part" "$T/probes.html" || complain "the page has no '$part'"
+done
 
 begin 'a set of prompts of your own'
 cat >"$T/own.json" <<'SET'

@@ -266,6 +266,32 @@ expect_stdout_like '^2 windows of 96 tokens; attention dense, norm_eps 1e-05$'
 cd_run verify-run nano --index-pattern SFFFF $W -n 1
 expect_exit 64
 
+begin 'rounds inputs to 4 bits as W4A4 engines do'
+run quantize-nvfp4 "$N" -q --assume-amax 16 "$T/w4a4"
+printf '{"format": 1, "few": {"length": 8, "tokens": [[5, 9, 300, 17, 42, 1200, 3, 77], [8, 1, 2, 640, 5, 99, 31, 7]]}}' >"$T/few.json"
+cd_run verify-run nano w4a4 --against nano $W -n 2 --activations nvfp4 --brief
+expect_exit 0
+expect_stdout_like '^2 windows of 96 tokens; .* norm_eps 1e-06, inputs NVFP4$'
+expect_stdout_like '^  nano .* 0\.00000 +0\.00000 '
+grep '^  w4a4' "$T/.out" >"$T/stored"
+cd_run verify-run nano w4a4 --against nano $W -n 2 --activations nvfp4 --brief -j 3 --mem 100M
+expect_exit 0
+grep '^  w4a4' "$T/.out" >"$T/other"
+expect_same "$T/stored" "$T/other"
+cd_run verify-run nano --against nano $W -n 2 --activations nvfp4-experts --calibration few.json \
+    --calibration-set few --brief
+expect_exit 0
+expect_stdout_like '^  nano .* 0\.00[1-9][0-9]+ +0\.00[0-9]+ '
+cd_run verify-run max $W -n 2 --activations nvfp4
+expect_exit 65
+expect_stderr 'verify-run: INPUT_SCALE: max: model.layers.2.mlp.experts.0.gate_proj: no input scale is stored with it and a calibration text gave none (0); give a text that reaches it'
+cd_run verify-run max $W -n 2 --activations int8
+expect_exit 64
+expect_stderr 'verify-run: --activations int8: want nvfp4 or nvfp4-experts'
+cd_run verify-run max $W -n 2 --calibration few.json
+expect_exit 64
+expect_stderr 'verify-run: --calibration is for --activations'
+
 begin 'goes on with a prompt'
 cd_run verify-run max --against nano --greedy 'The capital of' --new-tokens 12
 expect_exit 0

@@ -83,6 +83,9 @@ expect_exit 64
 verify --smoke nano --engine nonsense
 expect_exit 64
 expect_stderr 'verify-run: --engine nonsense: want sglang, vllm, transformers or llama.cpp'
+verify --smoke nano --html page.html
+expect_exit 64
+expect_no_file "$T/page.html"
 verify --smoke nano --mem 1M -q
 expect_exit 64
 expect_stdout_like '"failed":"run"'

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Mean nats per token that llama.cpp gives the windows of a JSON file, for each GGUF file.
 
-usage: gguf_run.py WINDOWS.json N FILE.gguf...      lines: FILE NATS
+usage: gguf_run.py WINDOWS.json N CACHES FILE.gguf...      lines: FILE NATS; CACHES: f16 or f32
 
 llama.cpp comes inside the wheel of xllamacpp, which exports its C functions. Parameter structs are
-opaque: the library fills them, and only the first fields of the context's are set (n_ctx, n_batch,
-n_ubatch, n_seq_max).
+opaque: the library fills them, and a few words of the context's are set whose defaults tell that
+they are where they are looked for: n_ctx, n_batch, n_ubatch, n_seq_max; the threads, one, because
+sums and with them near ties depend on their number; the types of the caches.
 """
 import ctypes
 import importlib.util
@@ -58,6 +59,23 @@ def library():
     return lib
 
 
+N_THREADS, THREADS_AT = 4, (7, 8)  # defaults of ggml
+F32, F16, CACHES_AT = 0, 1, (26, 27)
+
+
+def context_params(lib, window, caches):
+    params = lib.llama_context_default_params()
+    if any(params.words[i] != N_THREADS for i in THREADS_AT) or \
+            any(params.words[i] != F16 for i in CACHES_AT):
+        sys.exit("llama_context_params is another struct than this script knows")
+    params.words[0:4] = [window, window, window, 1]
+    for i in THREADS_AT:
+        params.words[i] = 1
+    for i in CACHES_AT:
+        params.words[i] = F32 if caches == "f32" else F16
+    return params
+
+
 def nats(lib, context, window, vocab):
     n = len(window)
     batch = lib.llama_batch_init(n, 0, 1)
@@ -79,13 +97,12 @@ def main():
     take, vocab = int(sys.argv[2]), 2048
     windows = [windows[i * len(windows) // take] for i in range(take)]
     lib = library()
-    for path in sys.argv[3:]:
+    for path in sys.argv[4:]:
         model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
         if not model:
             sys.exit(f"{path}: not loaded")
-        params = lib.llama_context_default_params()
-        params.words[0:4] = [256, 256, 256, 1]
-        context = lib.llama_init_from_model(model, params)
+        context = lib.llama_init_from_model(
+            model, context_params(lib, len(windows[0]), sys.argv[3]))
         if not context:
             sys.exit(f"{path}: no context")
         mean = math.fsum(nats(lib, context, w, vocab) for w in windows) / take

@@ -77,3 +77,27 @@ print(next(iter(sorted(at.rglob("libggml-base.so*"))), ""))')
     fi
     export PREP_GGML_LIBRARY
 }
+
+# llama.cpp whole: PREP_LLAMA_LIBRARY and PREP_LLAMA_CPP, or libllama.so of llama-cpp-python and the
+# sources in its package, which have the converter.
+peer_llama()
+{
+    if [ -z "${PREP_LLAMA_LIBRARY:-}" ] || [ -z "${PREP_LLAMA_CPP:-}" ]; then
+        peer_venv llama llama-cpp-python
+        PREP_LLAMA_LIBRARY=$("$PY" -c 'import importlib.util as u, pathlib
+at = pathlib.Path(u.find_spec("llama_cpp").origin).parent
+print(next(iter(sorted(at.rglob("libllama.so*"))), ""))')
+        [ -e "$venv/source" ] || {
+            "$venv/bin/pip" download --quiet --no-deps --no-binary :all: -d "$venv/sdist" \
+                "$("$venv/bin/pip" freeze | grep -i '^llama[-_]cpp[-_]python==')" >/dev/null 2>&1 &&
+                mkdir "$venv/source" &&
+                tar -xzf "$venv"/sdist/*.tar.gz -C "$venv/source" --strip-components 1
+        }
+        PREP_LLAMA_CPP=$venv/source/vendor/llama.cpp
+    fi
+    if [ ! -e "$PREP_LLAMA_LIBRARY" ] || [ ! -e "$PREP_LLAMA_CPP/convert_hf_to_gguf.py" ]; then
+        echo "skip llama there is no libllama.so, or no converter"
+        exit 0
+    fi
+    export PREP_LLAMA_LIBRARY PREP_LLAMA_CPP
+}

@@ -129,14 +129,6 @@ timeout 60 $MPIRUN -n 2 "$VERIFY" "$N" --chat --new-tokens 6 --draft 2 -q -j1 --
     <"$T/lines" >"$T/.out" 2>"$T/.all"
 expect_same "$T/one" "$T/.out"
 [ -s "$T/one" ] || complain 'nothing was said'
-probe='--probe arithmetic --probe-cases 1 --answer-tokens 6 --json -q -j1'
-run verify-run "$N" $probe
-mv "$T/.out" "$T/one"
-ranks -n 2 "$VERIFY" "$N" $probe --tp 2
-expect_same "$T/one" "$T/.out"
-ranks -n 2 "$VERIFY" "$N" --smoke
-expect_exit 64
-expect_stderr_lines 1
 
 begin '--tp must be what was started, and what the model splits over'
 run verify-run "$N" $W -n 1 --tp 2
@@ -184,6 +176,27 @@ children() # PID NAME: processes of that name below it
     grep -l "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status 2>/dev/null |
         xargs grep -l "^Name:[[:space:]]*${2:-mpirun}" 2>/dev/null | cut -d / -f 3
 }
+
+begin 'a split model is smoke-tested, probed and cut like a whole one; alone, one rank speaks'
+ranks -n 2 "$VERIFY" --smoke "$N" -n 1 -q -j1 --tp 2
+expect_exit 0
+expect_stdout_like '"verdict":"pass"\}$'
+[ "$(wc -l <"$T/.out")" = 1 ] || complain 'stdout has more than a line'
+run verify-run "$N" --probe arithmetic --probe-cases 1 --answer-tokens 4 -q -j1
+mv "$T/.out" "$T/one"
+for tp in '' '--tp 2'; do
+    ranks -n 2 "$VERIFY" "$N" --probe arithmetic --probe-cases 1 --answer-tokens 4 -q -j1 $tp
+    expect_exit 0
+    expect_same "$T/one" "$T/.out"
+done
+echo '{"2":[0,1,2,3,4,5,6,7],"3":[0,1,2,3,4,5,6,7],"4":[0,1,2,3,4,5,6,7]}' >"$T/map.json"
+run verify-run "$N" --keep-map "$T/map.json" --random-draws 1 $W -n 2 --json
+mv "$T/.out" "$T/one"
+ranks -n 2 "$VERIFY" "$N" --keep-map "$T/map.json" --random-draws 1 $W -n 2 --json --tp 2
+expect_exit 0
+for key in mean lowest; do
+    expect_near "$(first_number $key "$T/one")" "$(first_number $key "$T/.out")" 1e-4 $key
+done
 
 begin 'a rank that is killed ends the others'
 timeout 60 $MPIRUN -n 2 "$VERIFY" "$T/nvfp4" --against "$N" --text "$DATA/text/eval.jsonl" \

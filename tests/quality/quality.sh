@@ -61,6 +61,30 @@ table() # FORMAT SCOPE RUN [NAME=PEER]...
         failed=1
 }
 
+# Inputs of experts of 4 bits: without weights of 4 bits, and with those of max.
+w4a4() # KL FORCED_KL of the inputs alone, then of max: what was published, rounded as there
+{
+    "$bin/verify-run" -q --brief --no-linears "$original" "$folder/max" --against "$original" \
+        --windows "$windows" --activations nvfp4-experts --calibration "$windows" >"$out/w4a4"
+    awk -v want="$*" '
+    BEGIN {
+        split(want, is)
+        print "### NVFP4, routed experts with inputs of 4 bits, hard-0.5\n"
+        print "| weights | forced KL | peer | free KL | peer |\n|---|---|---|---|---|"
+    }
+    $3 ~ /B$/ && $1 != "original" {
+        name = n++ ? "max" : "unquantized"
+        free = is[2 * n - 1]
+        forced = is[2 * n]
+        printf "| %s | %s | %s | %s | %s |\n", name, $8, forced, $7, free
+        bad += $7 != free || $8 != forced
+    }
+    END {
+        print ""
+        exit bad || n != 2
+    }' "$out/w4a4" >>"$out/report.md" || failed=1
+}
+
 # Cuts of the plain model by two rules, at three sizes, beside 20 random ones of each size. The hard
 # models are the same function.
 cuts()
@@ -118,6 +142,7 @@ for model; do
     [ "$model" != hard-0.5 ] || check='weighted-sweep<=0.7*sweep'
     table NVFP4 experts nvfp4-weighted ${check:+"$check"}
     table int4 portable int4 'signed=auto-round RTN'
+    [ "$model" != hard-0.5 ] || w4a4 0.00210 0.00152 0.00455 0.00366
     [ "$model" != plain ] || cuts
 done
 cat "$out/report.md"

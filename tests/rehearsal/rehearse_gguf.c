@@ -5,8 +5,8 @@
  * The plan is that of the full model with 192 experts, a tensor to a part, in two rungs made of one
  * reading; what is carried out is a few parts: among them a stacked expert tensor, 4.8 GB in BF16,
  * under a budget a twentieth of that. Every case runs in a process of its own, so that its peak
- * memory is its own. REHEARSE_GGUF=part in the environment leaves out what takes minutes; an argument
- * picks the cases whose name it is in.
+ * memory is its own. REHEARSE_GGUF=part in the environment leaves out what takes minutes; an
+ * argument picks the cases whose name it is in.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 
 #include "kernels/fp.h"
 #include "kernels/load.h"
-#include "libprep/engine/runtime_parts.h"
+#include "libprep/engine/kv_parts.h"
 #include "libprep/engine/schedule.h"
 #include "tests/support/edit_checkpoint.h"
 #include "tests/support/forward.h"
