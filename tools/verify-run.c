@@ -300,7 +300,8 @@ static int fill(struct judge_job *job, const struct options *o, struct cli *cli,
                          "several keep-maps: they are compared with --random-draws");
     if (o->set && !o->windows)
         return prep_fail(err, PREP_EUSAGE, "--set names windows of a --windows file");
-    return 0;
+    /* Whoever shares a model does everything alike, so with the memory of the least. */
+    return o->tp ? ranks_least(&cli->ranks, &job->run.mem, err) : 0;
 }
 
 static int check_by_layer(const struct options *o, struct prep_error *err)

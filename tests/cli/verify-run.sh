@@ -317,8 +317,8 @@ expect_stdout_like '^  nano .* 0\.00000 +0\.00000 '
 grep '^  w4a4' "$T/.out" >"$T/stored"
 cd_run verify-run nano w4a4 --against nano $W -n 2 --activations nvfp4 --brief -j 3 --mem 100M
 expect_exit 0
-grep '^  w4a4' "$T/.out" >"$T/elsewhere"
-expect_same "$T/stored" "$T/elsewhere"
+grep '^  w4a4' "$T/.out" >"$T/again"
+expect_same "$T/stored" "$T/again"
 cd_run verify-run nano --against nano $W -n 2 --activations nvfp4-experts --calibration few.json \
     --calibration-set few --brief
 expect_exit 0

@@ -81,7 +81,8 @@ for n in 2 4; do
     done
     mv "$T/.out" "$T/tp"
 done
-ranks -n 4 "$VERIFY" "$T/nvfp4" --against "$N" $W -n 2 --mtp --json --tp 4 --mem 60M
+judged="$T/nvfp4 --against $N $W -n 2 --mtp --json --tp 4"
+ranks -n 1 "$VERIFY" $judged --mem 90M : -n 3 "$VERIFY" $judged --mem 60M -j2
 expect_same "$T/tp" "$T/.out"
 expect_stderr ''
 [ "$(grep -c 'warning: JUDGE_SPLIT' "$T/.all")" = 1 ] || complain 'linears are left out silently'

@@ -18,8 +18,8 @@
 #include "tests/support/forward.h"
 #include "tests/support/ranks_threads.h"
 
-enum { MOST_RANKS = 8, SEQUENCES = 2, LENGTH = 96, TOKENS = SEQUENCES * LENGTH, VOCAB = 2048 };
-enum { N_NEW = 24, LAYERS = 5, PER_TOKEN = 4, TOP_K = 64, WIDE = 256 };
+enum { MOST_RANKS = 8, SEQUENCES = 2, LENGTH = 70, TOKENS = SEQUENCES * LENGTH, VOCAB = 2048 };
+enum { N_NEW = 12, LAYERS = 5, PER_TOKEN = 4, TOP_K = 64, WIDE = 256 };
 
 static const char *nano(void)
 {
@@ -191,7 +191,7 @@ static void ranks_say_what_one_process_says(void **state)
     uint32_t *tokens = test_reference_tokens();
     struct task task = {.dir = nano(), .tokens = tokens, .with_mtp = 1};
     struct said *alone = run_ranks(&task, 1);
-    for (int n = 2; n <= MOST_RANKS; n *= 2) {
+    for (int n = 2; n <= MOST_RANKS; n *= 4) {
         struct said *split = run_ranks(&task, n);
         size_t n_same;
         const double d = largest_difference(alone, split, &n_same);
