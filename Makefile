@@ -46,6 +46,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmis
         -Wvla -Wundef -Wformat=2 $(if $(WERROR),-Werror)
 # A sanitizer costs three times the compiling; less optimising gives most of that back.
 OPT  ?= $(if $(SAN),-O1 -g1,-O2 -g)
+kernels_opt = $(if $(filter -O1,$(OPT)),-O2)
 # Fused multiply-adds change quantized bytes: off everywhere (docs/numerics.md).
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -DPREP_VERSION='"$(VERSION)"' -I. $(OPT) -fopenmp \
         -ffp-contract=off -fno-omit-frame-pointer $(WARN) $(PKG_CFLAGS) \
@@ -100,6 +101,9 @@ all: $(TOOLS) ## build every tool into build/release/bin
 # The suffix of a kernel's file says which instructions it may use; cpu.c finds out who may call it.
 %_avx2.o: ISA_FLAGS = -mavx2 -mfma -mf16c
 %_avx512.o: ISA_FLAGS = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+
+# Kernels do the work of the tests that run a model.
+$B/kernels/%.o: ISA_FLAGS += $(kernels_opt)
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
@@ -209,7 +213,7 @@ EMULATE_HERE = $(if $(SAN),,$(if $(filter 0,$(has_avx512)),1))
 # Whole texts through the model: minutes under a sanitizer, which test_runtime, test_runtime_faults,
 # test_generate_faults and test_judge_faults give the same code in seconds.
 WHOLE_TEXTS := $(patsubst %,$B/tests/golden/test_%,forward_reference forward_bits quality_windows cuts smoke \
-        kv_forms) $(patsubst %,$B/tests/unit/test_%,generate speculate)
+        kv_forms) $(patsubst %,$B/tests/unit/test_%,generate restrict speculate)
 VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
         $(KERNELS) $(filter-out $(if $(SAN),$(WHOLE_TEXTS)),$(UNIT) $(GOLDEN)) $(FAULTS)) $(if $(EMULATE_HERE),$(EMULATE_JOBS)) \
         $(replay_jobs) $(call sh_jobs,$(CLI) \
