@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -121,6 +122,29 @@ static int against_original(const struct io *io, struct prep_error *err)
 {
     const struct judge_job job = {.models = &quantized, .original = nano, .with_mtp = 1};
     return judge(io, &job, err);
+}
+
+static const char *calibration;
+
+/* Maxima are measured on the original, scales are made for the model. */
+static int with_inputs_of_4_bits(const struct io *io, struct prep_error *err)
+{
+    struct judgement j;
+    const struct judge_job job = {
+        .io = io,
+        .models = &quantized,
+        .n_models = 1,
+        .original = nano,
+        .no_linears = 1,
+        .text = {.texts = &text, .n_texts = 1, .window = 8},
+        .calibration = {.windows = calibration, .part = "few"},
+        .run = {.n_threads = 1, .isa = N_ISA - 1, .inputs = INPUTS_NVFP4_EXPERTS}};
+    struct report report;
+    report_init(&report);
+    int rc = judge_run(&j, &job, &report, err) || report_ok(&report, err);
+    judgement_free(&j);
+    report_fini(&report);
+    return rc ? -1 : 0;
 }
 
 static const char *keep_map;
@@ -247,6 +271,20 @@ static void judging_by_a_reference_survives_lost_allocations(void **state)
     lose_memory(against_reference);
 }
 
+static void rounding_inputs_survives_lost_allocations_and_failing_reads(void **state)
+{
+    char few[1024] = "{\"format\": 1, \"few\": {\"length\": 64, \"tokens\": [[";
+    (void)state;
+    for (int i = 0; i < 64; i++) /* reaches every layer's experts */
+        snprintf(few + strlen(few), sizeof few - strlen(few), "%d%s", i * 31,
+                 i < 63 ? "," : "]]}}");
+    calibration = test_path("%s/few.json", test_temp_dir());
+    test_write(calibration, few, strlen(few));
+    lose_memory(with_inputs_of_4_bits);
+    lose_calls(with_inputs_of_4_bits,
+               FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
+}
+
 static void judging_survives_failing_reads(void **state)
 {
     (void)state;
@@ -295,6 +333,7 @@ int main(void)
         cmocka_unit_test(judging_survives_lost_allocations),
         cmocka_unit_test(judging_by_a_reference_survives_lost_allocations),
         cmocka_unit_test(judging_survives_failing_reads),
+        cmocka_unit_test(rounding_inputs_survives_lost_allocations_and_failing_reads),
         cmocka_unit_test(saving_survives_failing_writes),
         cmocka_unit_test(probes_survive_lost_allocations_and_failing_reads),
         cmocka_unit_test(a_smoke_test_survives_lost_allocations),
