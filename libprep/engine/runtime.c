@@ -91,7 +91,7 @@ static uint64_t work_bytes(const struct runtime *r, size_t longest)
 
 static uint64_t floor_beside(const struct runtime *r, size_t tokens, size_t longest)
 {
-    return r->weights_floor + r->exchange_bytes + r->ops.work_bytes(r->ops.self, longest) +
+    return r->weights_floor + r->exchange_bytes + work_bytes(r, longest) +
            4 * least_scratch(r, tokens);
 }
 
