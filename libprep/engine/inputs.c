@@ -72,7 +72,8 @@ static int find_scale(float *scale, struct source_reader *reader, const struct i
             return -1;
     } else if (a && l->layer < a->n_layers) {
         const float amax = a->amax[l->layer * PART_OTHER + (int)tap_site(l->part)];
-        *scale = amax > 0 ? nvfp4_global(NVFP4_MAX, amax, NVFP4_F32) : 0;
+        /* nvfp4_global() makes 1 of what is no scale */
+        *scale = amax > 0 && isfinite(amax) ? nvfp4_global(NVFP4_MAX, amax, NVFP4_F32) : amax;
     }
     if (*scale > 0 && isfinite(*scale))
         return 0;

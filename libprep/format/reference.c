@@ -130,7 +130,7 @@ int reference_set_row(struct reference *r, const struct logits_kernels *k, uint6
                                  s, at, i, (double)logits[i]);
     const double max = (double)k->max(logits, r->vocab_size);
     const double all = k->sum_exp(logits, max, r->vocab_size);
-    forward_top_k(ids, logits, r->vocab_size, n);
+    forward_kernels(cpu_isa())->top_k(ids, logits, r->vocab_size, n);
     r->logsumexp[row] = max + prep_log(all);
     r->tail[row] = kl_sum_outside(k, logits, max, r->vocab_size, ids, n) / all;
     sort_row(ids, logits, n);

@@ -332,6 +332,14 @@ expect_stderr 'verify-run: --activations int8: want nvfp4 or nvfp4-experts'
 cd_run verify-run max $W -n 2 --calibration few.json
 expect_exit 64
 expect_stderr 'verify-run: --calibration is for --activations'
+cd_run verify-run max $W -n 2 --activations nvfp4 --calibration-set few
+expect_exit 64
+expect_stderr 'verify-run: --calibration-set names windows of a --calibration file'
+for other in '--greedy Hello' --smoke '--probe arithmetic' '--random-draws 1' '--tp 1'; do
+    cd_run verify-run max $W --activations nvfp4 $other
+    expect_exit 64
+    expect_stderr 'verify-run: --activations is for measuring: not with --greedy, --smoke, --probe, --random-draws or --tp'
+done
 
 begin 'goes on with a prompt'
 cd_run verify-run max --against nano --greedy 'The capital of' --new-tokens 12

@@ -7,16 +7,19 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "libprep/engine/inputs.h"
 #include "libprep/release/cuts.h"
 #include "libprep/release/page_judge.h"
 #include "libprep/release/probe_run.h"
 #include "libprep/release/smoke.h"
 #include "tests/support/fault_alloc.h"
 #include "tests/support/fault_io.h"
+#include "tests/support/forward.h"
 #include "tests/support/quantized.h"
 #include "tests/support/support.h"
 
@@ -122,6 +125,67 @@ static int against_original(const struct io *io, struct prep_error *err)
     const struct judge_job job = {
         .models = &quantized, .original = nano, .with_mtp = 1, .kl_by_layer = 1};
     return judge(io, &job, err);
+}
+
+struct watched_io {
+    struct io io;
+    const char *path;
+    uint64_t n; /* the allocation to lose */
+    int opened;
+};
+
+static int open_watched(void *self, const char *path, int flags, unsigned mode)
+{
+    struct watched_io *w = self;
+    if (!w->opened && strcmp(path, w->path) == 0) {
+        w->opened = 1;
+        fault_alloc_at(w->n);
+    }
+    return io_posix.open(io_posix.self, path, flags, mode);
+}
+
+/* Counted from the first opening of this file: what comes before is lost elsewhere. */
+static void lose_memory_after_opening(const char *path, work_fn work)
+{
+    for (uint64_t n = 1;; n = next_of(n)) {
+        struct prep_error err = PREP_ERROR_INIT;
+        struct watched_io w = {io_posix, path, n, 0}; /* io_posix makes no use of self */
+        w.io.self = &w;
+        w.io.open = open_watched;
+        const int rc = work(&w.io, &err);
+        const uint64_t seen = fault_alloc_stop();
+        assert_true(w.opened);
+        if (rc && err.code != PREP_ENOMEM)
+            fail_msg("allocation %llu: %s: %s", (unsigned long long)n, err.tag, err.msg);
+        if (seen >= n)
+            continue;
+        assert_int_equal(rc, 0);
+        assert_true(seen > 20);
+        return;
+    }
+}
+
+static const char *calibration;
+
+/* Maxima are measured on the original, scales are made for the model. */
+static int with_inputs_of_4_bits(const struct io *io, struct prep_error *err)
+{
+    struct judgement j;
+    const struct judge_job job = {
+        .io = io,
+        .models = &quantized,
+        .n_models = 1,
+        .original = nano,
+        .no_linears = 1,
+        .text = {.texts = &text, .n_texts = 1, .window = 8},
+        .calibration = {.windows = calibration, .part = "few"},
+        .run = {.n_threads = 1, .isa = N_ISA - 1, .inputs = INPUTS_NVFP4_EXPERTS}};
+    struct report report;
+    report_init(&report);
+    int rc = judge_run(&j, &job, &report, err) || report_ok(&report, err);
+    judgement_free(&j);
+    report_fini(&report);
+    return rc ? -1 : 0;
 }
 
 static const char *keep_map;
@@ -248,6 +312,51 @@ static void judging_by_a_reference_survives_lost_allocations(void **state)
     lose_memory(against_reference);
 }
 
+static void rounding_inputs_survives_lost_allocations_and_failing_reads(void **state)
+{
+    char few[1024] = "{\"format\": 1, \"few\": {\"length\": 64, \"tokens\": [[";
+    (void)state;
+    for (int i = 0; i < 64; i++) /* reaches every layer's experts */
+        snprintf(few + strlen(few), sizeof few - strlen(few), "%d%s", i * 31,
+                 i < 63 ? "," : "]]}}");
+    calibration = test_path("%s/few.json", test_temp_dir());
+    test_write(calibration, few, strlen(few));
+    lose_memory_after_opening(calibration, with_inputs_of_4_bits);
+    lose_calls(with_inputs_of_4_bits,
+               FAULT_BIT(FAULT_OPEN) | FAULT_BIT(FAULT_PREAD) | FAULT_BIT(FAULT_FSTAT));
+}
+
+/* Of the two steps alone, every single one. */
+static void maxima_and_scales_survive_every_lost_allocation(void **state)
+{
+    struct runtime_options options = test_model_options();
+    struct test_model m;
+    (void)state;
+    options.inputs = INPUTS_NVFP4_EXPERTS;
+    test_model_open(&m, nano, &options);
+    for (uint64_t n = 1;; n++) {
+        struct prep_error err = PREP_ERROR_INIT;
+        struct inputs_amax a;
+        struct arena arena;
+        arena_init(&arena, 0);
+        fault_alloc_at(n);
+        int rc = inputs_amax_init(&a, m.runtime, &arena, &err);
+        for (size_t i = 0; !rc && i < (size_t)a.n_layers * PART_OTHER; i++)
+            a.amax[i] = 1;
+        rc = rc || runtime_round_inputs(m.runtime, &a, &err);
+        const uint64_t seen = fault_alloc_stop();
+        arena_fini(&arena);
+        if (rc)
+            assert_int_equal(err.code, PREP_ENOMEM);
+        if (seen < n) {
+            assert_int_equal(rc, 0);
+            assert_true(n > 1);
+            break;
+        }
+    }
+    test_model_close(&m);
+}
+
 static void judging_survives_failing_reads(void **state)
 {
     (void)state;
@@ -296,6 +405,8 @@ int main(void)
         cmocka_unit_test(judging_survives_lost_allocations),
         cmocka_unit_test(judging_by_a_reference_survives_lost_allocations),
         cmocka_unit_test(judging_survives_failing_reads),
+        cmocka_unit_test(maxima_and_scales_survive_every_lost_allocation),
+        cmocka_unit_test(rounding_inputs_survives_lost_allocations_and_failing_reads),
         cmocka_unit_test(saving_survives_failing_writes),
         cmocka_unit_test(probes_survive_lost_allocations_and_failing_reads),
         cmocka_unit_test(a_smoke_test_survives_lost_allocations),

@@ -366,59 +366,6 @@ static void decodes_like_the_scalar_kernel(void **state)
     }
 }
 
-/* Scales of one binade to both ends, so that block scales saturate, vanish and lie between. */
-static void rounds_inputs_like_the_scalar_kernel(void **state)
-{
-    static float want[MAX_BLOCKS * BLOCK], got[MAX_BLOCKS * BLOCK];
-    const struct nvfp4_kernels *k = variant(state);
-    struct test_random r;
-    test_random_init(&r);
-    for (int i = 0; i < 100 * N_KINDS; i++) {
-        fill(&sample, &r, (enum kind)(i % N_KINDS), NVFP4_F32, 0,
-             BLOCK * (1 + test_random_below(&r, 6)));
-        const size_t n = sample.rows.n * sample.rows.k;
-        const float scale = ldexpf(1 + uniform(&r), (int)test_random_below(&r, 30) - 26);
-        memcpy(got, sample.rows.x, n * sizeof *got);
-        scalar()->inputs(want, got, n, scale);
-        k->inputs(got, got, n, scale);
-        assert_memory_equal(want, got, n * sizeof *got);
-    }
-}
-
-/* The formula, in another way: the nearest of all levels, an even code where two are as near. */
-static void inputs_become_the_nearest_level(void **state)
-{
-    static const float LEVELS[] = {0, 0.5F, 1, 1.5F, 2, 3, 4, 6};
-    const struct nvfp4_kernels *k = variant(state);
-    const float scale = 0x1p-11F;
-    float x[BLOCK], y[BLOCK];
-    struct test_random r;
-    test_random_init(&r);
-    for (int round = 0; round < 200; round++) {
-        x[0] = 6 * 0x1p-7F; /* s = 16, d = 2^-7 */
-        for (size_t i = 1; i < BLOCK; i++)
-            x[i] = sign(&r) * uniform(&r) * x[0];
-        k->inputs(y, x, BLOCK, scale);
-        for (size_t i = 0; i < BLOCK; i++) {
-            float best = 0;
-            for (size_t l = 1; l < 8; l++) {
-                const float q = fabsf(x[i]) * 128, old = fabsf(q - best);
-                const float new = fabsf(q - LEVELS[l]);
-                best = new < old || (new == old &&l % 2 == 0) ? LEVELS[l] : best;
-            }
-            assert_float_equal(fabsf(y[i]), best * 0x1p-7F, 0);
-        }
-    }
-    x[0] = 1e6F; /* beyond what the scale can hold: 6 * 448 times it */
-    k->inputs(y, x, BLOCK, scale);
-    assert_float_equal(y[0], 6 * 448 * scale, 0);
-    for (size_t i = 0; i < BLOCK; i++)
-        x[i] = 0x1p-30F; /* the block's scale rounds to 0 */
-    k->inputs(y, x, BLOCK, scale);
-    for (size_t i = 0; i < BLOCK; i++)
-        assert_true(f32_bits(y[i]) == 0);
-}
-
 /* Loss of every block with the scales and codes in output `which`. */
 static void losses(double *loss, const struct nvfp4_kernels *k, int which, float amax,
                    const float *importance)
@@ -602,11 +549,6 @@ int main(void)
         VARIANT(avx512, measures_like_the_scalar_kernel),
         VARIANT(avx2, decodes_like_the_scalar_kernel),
         VARIANT(avx512, decodes_like_the_scalar_kernel),
-        VARIANT(avx2, rounds_inputs_like_the_scalar_kernel),
-        VARIANT(avx512, rounds_inputs_like_the_scalar_kernel),
-        VARIANT(plain, inputs_become_the_nearest_level),
-        VARIANT(avx2, inputs_become_the_nearest_level),
-        VARIANT(avx512, inputs_become_the_nearest_level),
         VARIANT(plain, rows_do_not_depend_on_their_neighbours),
         VARIANT(avx2, rows_do_not_depend_on_their_neighbours),
         VARIANT(avx512, rows_do_not_depend_on_their_neighbours),
