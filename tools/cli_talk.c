@@ -151,7 +151,7 @@ static int turn(const struct speaking *s, const char *line, size_t n, cJSON *tur
     if (!rc)
         rc = end_answer(s, &a, facts, err);
     if (facts)
-        cJSON_AddItemToArray(turns, facts);
+        report_add(turns, facts);
     talk_answer_free(&a);
     return rc ? -1 : 0;
 }

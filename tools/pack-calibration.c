@@ -152,7 +152,7 @@ static void report_sources(const struct pack_options *p, const struct pack_resul
         report_u64(item, "tokens", s->tokens);
         report_u64(item, "members_read", s->stats.members_read);
         report_u64(item, "members_passed_over", s->stats.members_passed_over);
-        cJSON_AddItemToArray(list, item);
+        report_add(list, item);
     }
 }
 

@@ -67,3 +67,18 @@ void report_u64(cJSON *object, const char *key, uint64_t v)
     snprintf(text, sizeof text, "%" PRIu64, v);
     cJSON_AddRawToObject(object, key, text);
 }
+
+void report_add(cJSON *array, cJSON *item)
+{
+    if (!cJSON_AddItemToArray(array, item))
+        cJSON_Delete(item);
+}
+
+cJSON *report_add_object(cJSON *array)
+{
+    cJSON *item = cJSON_CreateObject();
+    if (cJSON_AddItemToArray(array, item))
+        return item;
+    cJSON_Delete(item);
+    return NULL;
+}

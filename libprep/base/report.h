@@ -46,6 +46,10 @@ PREP_MUST_CHECK int report_ok(const struct report *r, struct prep_error *err);
 
 /* Exact integers in a cJSON tree, which would print 2^53 + 1 wrong. */
 void report_u64(cJSON *object, const char *key, uint64_t v);
+/* The item becomes the array's last, or is freed where memory for it or the array was lost. */
+void report_add(cJSON *array, cJSON *item);
+/* A new last object; NULL, which every cJSON_Add...() takes, where memory was lost. */
+cJSON *report_add_object(cJSON *array);
 
 #ifdef __cplusplus
 }

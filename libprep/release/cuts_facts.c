@@ -16,7 +16,7 @@ static void add_windows(cJSON *object, const struct judge_series *s)
 {
     cJSON *list = cJSON_AddArrayToObject(object, "window_nll");
     for (uint64_t i = 0; i < s->n_windows; i++)
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(s->window_nll[i]));
+        report_add(list, cJSON_CreateNumber(s->window_nll[i]));
 }
 
 static void add_text(cJSON *object, const struct judge_text *t)
@@ -33,8 +33,7 @@ static void add_text(cJSON *object, const struct judge_text *t)
 static void add_cut(cJSON *list, const struct cuts *c, const struct judged_cut *cut)
 {
     const struct judge_series *s = &cut->line.series;
-    cJSON *o = cJSON_CreateObject();
-    cJSON_AddItemToArray(list, o);
+    cJSON *o = report_add_object(list);
     cJSON_AddStringToObject(o, "path", cut->path);
     report_u64(o, "size", cut->size);
     add_interval(o, "nll", &s->nll);
@@ -59,15 +58,14 @@ static void add_sets(cJSON *object, const struct cuts *c, const struct expert_se
         snprintf(key, sizeof key, "%d", i);
         cJSON *ids = cJSON_AddArrayToObject(kept, key);
         for (size_t e = 0; e < sets[i].n; e++)
-            cJSON_AddItemToArray(ids, cJSON_CreateNumber(sets[i].experts[e]));
+            report_add(ids, cJSON_CreateNumber(sets[i].experts[e]));
     }
 }
 
 static void add_size(cJSON *list, const struct cuts *c, const struct cuts_size *s)
 {
-    cJSON *o = cJSON_CreateObject();
+    cJSON *o = report_add_object(list);
     char key[16];
-    cJSON_AddItemToArray(list, o);
     cJSON *experts = cJSON_AddObjectToObject(o, "n_experts");
     for (int i = 0; i < c->original.config->num_hidden_layers; i++) {
         snprintf(key, sizeof key, "%d", i);
@@ -80,8 +78,7 @@ static void add_size(cJSON *list, const struct cuts *c, const struct cuts_size *
     cJSON_AddNumberToObject(o, "highest", s->highest);
     cJSON *draws = cJSON_AddArrayToObject(o, "draws");
     for (size_t i = 0; i < c->n_draws; i++) {
-        cJSON *d = cJSON_CreateObject();
-        cJSON_AddItemToArray(draws, d);
+        cJSON *d = report_add_object(draws);
         report_u64(d, "seed", i + 1);
         cJSON_AddNumberToObject(d, "nll_increase", s->increases[i]);
         cJSON_AddNumberToObject(d, "kl", s->draws[i].series.kl.mean);
@@ -94,8 +91,7 @@ static void add_pairs(cJSON *object, const struct cuts *c)
     cJSON *list = cJSON_AddArrayToObject(object, "pairs");
     for (size_t i = 0; i < c->n_pairs; i++) {
         const struct cuts_pair *p = &c->pairs[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         cJSON_AddStringToObject(o, "a", c->cuts[p->a].path);
         cJSON_AddStringToObject(o, "b", c->cuts[p->b].path);
         add_interval(o, "nll", &p->nll);

@@ -118,8 +118,7 @@ static void add_passes(cJSON *object, const struct keep_map *m)
     cJSON *list = cJSON_AddArrayToObject(object, "passes");
     for (size_t i = 0; i < m->n_passes; i++) {
         const struct keep_pass *p = &m->passes[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         cJSON_AddNumberToObject(o, "from", p->from);
         cJSON_AddNumberToObject(o, "to", p->to);
         cJSON_AddStringToObject(o, "metric", p->metric ? p->metric : "");
@@ -127,8 +126,7 @@ static void add_passes(cJSON *object, const struct keep_map *m)
         cJSON_AddStringToObject(o, "tool_version", p->tool_version ? p->tool_version : "");
         cJSON *runs = cJSON_AddArrayToObject(o, "runs");
         for (size_t k = 0; k < p->n_runs; k++) {
-            cJSON *run = cJSON_CreateObject();
-            cJSON_AddItemToArray(runs, run);
+            cJSON *run = report_add_object(runs);
             cJSON_AddStringToObject(run, "label", p->runs[k].label);
             cJSON_AddStringToObject(run, "sha256", p->runs[k].sha256);
             report_u64(run, "tokens", p->runs[k].tokens);
@@ -138,8 +136,7 @@ static void add_passes(cJSON *object, const struct keep_map *m)
 
 static void add_layer(cJSON *list, const struct judge_cut_layer *l)
 {
-    cJSON *o = cJSON_CreateObject();
-    cJSON_AddItemToArray(list, o);
+    cJSON *o = report_add_object(list);
     cJSON_AddNumberToObject(o, "layer", l->layer);
     cJSON_AddNumberToObject(o, "experts_before", l->n_before);
     cJSON_AddStringToObject(o, "origin", l->origin);

@@ -21,7 +21,7 @@ static void add_list(cJSON *object, const char *key, const double *x, uint64_t n
 {
     cJSON *list = cJSON_AddArrayToObject(object, key);
     for (uint64_t i = 0; i < n; i++)
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(x[i]));
+        report_add(list, cJSON_CreateNumber(x[i]));
 }
 
 static void add_likelihood(cJSON *object, const struct judge_series *s)
@@ -36,8 +36,7 @@ static void add_spread(cJSON *object, const struct judge_spread *s)
     cJSON *list = cJSON_AddArrayToObject(object, "kl_by_position");
     for (size_t i = 0; i < s->n_positions; i++) {
         const struct spread_position *p = &s->positions[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         report_u64(o, "first", p->first);
         report_u64(o, "last", p->last);
         add(o, "mean", p->kl.mean);
@@ -48,8 +47,7 @@ static void add_spread(cJSON *object, const struct judge_spread *s)
     for (int i = 0; i < SPREAD_SIZES; i++) {
         if (!s->sizes[i])
             continue;
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         add(o, "from", i ? spread_edge(i) : 0);
         add(o, "to", i + 1 < SPREAD_SIZES ? spread_edge(i + 1) : (double)NAN);
         report_u64(o, "tokens", s->sizes[i]);
@@ -63,12 +61,11 @@ static void add_load(cJSON *object, const struct judge_load *l)
     for (int i = 0; i < l->n_layers; i++) {
         if (!l->tokens[i])
             continue;
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         add(o, "layer", i);
         cJSON *tokens = cJSON_AddArrayToObject(o, "tokens");
         for (int e = 0; e < l->n_experts[i]; e++)
-            cJSON_AddItemToArray(tokens, cJSON_CreateNumber((double)l->tokens[i][e]));
+            report_add(tokens, cJSON_CreateNumber((double)l->tokens[i][e]));
     }
 }
 
@@ -97,8 +94,7 @@ static void add_layers(cJSON *object, const struct judge_layers *l)
     cJSON *list = cJSON_AddArrayToObject(object, "layers");
     for (int i = 0; i < l->n_layers; i++) {
         const struct judge_layer *x = &l->layers[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         add(o, "layer", i);
         add(o, "block_error", x->block_error);
         add(o, "hidden_error", x->hidden_error);
@@ -128,8 +124,7 @@ static void add_linears_by_layer(cJSON *object, const struct judge_result *r)
         const struct judge_linears_layer *l = &r->by_layer[i];
         if (!l->n)
             continue;
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         add(o, "layer", i < r->layers.n_layers ? i : -1);
         report_u64(o, "linears", l->n);
         add(o, "least", l->least);
@@ -152,8 +147,7 @@ static void add_linears(cJSON *object, const struct judge_result *r)
         const struct judge_linear *x = &r->linears.items[i];
         if (!x->changed)
             continue;
-        cJSON *item = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, item);
+        cJSON *item = report_add_object(list);
         cJSON_AddStringToObject(item, "name", x->other->name);
         cJSON_AddStringToObject(item, "form", linear_form_name(x->other->form));
         report_u64(item, "tokens", x->tokens);
@@ -181,14 +175,13 @@ static void add_rank_bytes(cJSON *object, const uint64_t *bytes, int n)
         return;
     cJSON *list = cJSON_AddArrayToObject(object, "rank_bytes");
     for (int i = 0; i < n; i++) /* up to 2^53 a number of JSON */
-        cJSON_AddItemToArray(list, cJSON_CreateNumber((double)bytes[i]));
+        report_add(list, cJSON_CreateNumber((double)bytes[i]));
 }
 
 static void add_result(cJSON *list, const struct judgement *j, const struct judge_result *r)
 {
     const int judged = j->has_original || j->has_reference;
-    cJSON *o = cJSON_CreateObject();
-    cJSON_AddItemToArray(list, o);
+    cJSON *o = report_add_object(list);
     add_model(o, &r->model);
     add_rank_bytes(o, r->rank_bytes, j->n_ranks);
     add_series(o, "free", &r->free, judged);
@@ -250,8 +243,7 @@ static void add_pairs(cJSON *object, const struct judgement *j)
     cJSON *list = cJSON_AddArrayToObject(object, "pairs");
     for (size_t i = 0; i < j->n_pairs; i++) {
         const struct judge_pair *p = &j->pairs[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         cJSON_AddStringToObject(o, "a", j->results[p->a].model.path);
         cJSON_AddStringToObject(o, "b", j->results[p->b].model.path);
         add_interval(o, "nll", &p->nll);
@@ -285,8 +277,7 @@ int judge_facts(cJSON *object, const struct judgement *j, const struct judge_ver
     cJSON *list = cJSON_AddArrayToObject(object, "limits");
     for (size_t i = 0; i < n_verdicts; i++) {
         const struct judge_verdict *v = &verdicts[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         cJSON_AddStringToObject(o, "limit", v->name);
         cJSON_AddStringToObject(o, "model", j->results[v->result].model.path);
         add(o, "want", v->limit);

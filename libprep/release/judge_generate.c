@@ -116,14 +116,13 @@ int judge_generate_facts(cJSON *object, const struct judge_text_made *made, size
 {
     cJSON *list = cJSON_AddArrayToObject(object, "greedy");
     for (size_t i = 0; i < n; i++) {
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         cJSON_AddStringToObject(o, "path", made[i].path);
         report_u64(o, "same_as_first", made[i].same);
         cJSON_AddStringToObject(o, "text", made[i].text);
         cJSON *ids = cJSON_AddArrayToObject(o, "tokens");
         for (size_t k = 0; k < made[i].n; k++)
-            cJSON_AddItemToArray(ids, cJSON_CreateNumber(made[i].ids[k]));
+            report_add(ids, cJSON_CreateNumber(made[i].ids[k]));
     }
     return list ? 0 : prep_fail(err, PREP_ENOMEM, "out of memory while reporting");
 }

@@ -24,8 +24,7 @@ static void add_cases(cJSON *object, const struct probe_results *r, const struct
     cJSON *list = cJSON_AddArrayToObject(object, "cases");
     for (size_t i = g->first; i < g->first + g->n; i++) {
         const struct probe_outcome *x = &m->outcomes[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         cJSON_AddStringToObject(o, "id", r->suite.cases[i].id);
         cJSON_AddBoolToObject(o, "hit", x->hit);
         report_u64(o, "tokens", x->n);
@@ -47,8 +46,7 @@ static void add_groups(cJSON *object, const struct probe_results *r, const struc
         const struct probe_group *g = &r->suite.groups[i];
         if (g->kind != kind)
             continue;
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         cJSON_AddStringToObject(o, "name", g->name);
         if (kind == PROBE_NEEDLE) {
             report_u64(o, "length", g->length);
@@ -67,8 +65,7 @@ int probe_facts(cJSON *object, const struct probe_results *r, struct prep_error 
     cJSON *models = cJSON_AddArrayToObject(object, "probed");
     for (size_t i = 0; i < r->n_models; i++) {
         const struct probe_model *m = &r->models[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(models, o);
+        cJSON *o = report_add_object(models);
         cJSON_AddStringToObject(o, "path", m->path);
         report_u64(o, "answers_that_ended", m->stopped);
         report_u64(o, "answers_with_calls", m->calls);

@@ -134,7 +134,7 @@ static cJSON *variant_fact(const struct size_table *t, const struct size_variant
     report_u64(o, "linears", v->counts.linears);
     cJSON *formats = cJSON_AddArrayToObject(o, "formats");
     for (int i = 0; i < N_WEIGHT_FORMATS; i++)
-        cJSON_AddItemToArray(formats, format_fact(t, &v->rows[i]));
+        report_add(formats, format_fact(t, &v->rows[i]));
     return o;
 }
 
@@ -149,13 +149,13 @@ void sizes_report(const struct size_table *t, struct report *report)
         report_u64(facts, "rank_memory", t->rank_memory);
     cJSON *variants = cJSON_AddArrayToObject(facts, "variants");
     for (size_t i = 0; i < t->n_variants; i++)
-        cJSON_AddItemToArray(variants, variant_fact(t, &t->variants[i]));
+        report_add(variants, variant_fact(t, &t->variants[i]));
     cJSON *caches = cJSON_AddArrayToObject(facts, "kv_cache");
     for (int k = 0; k < KV_LAYOUT_COUNT; k++) {
         cJSON *o = cJSON_CreateObject();
         cJSON_AddStringToObject(o, "layout", kv_layout_name((enum kv_layout)k));
         report_u64(o, "bytes_per_token", t->kv_token[k]);
         report_u64(o, "context_bytes", t->kv_context[k]);
-        cJSON_AddItemToArray(caches, o);
+        report_add(caches, o);
     }
 }

@@ -364,8 +364,7 @@ int smoke_facts(cJSON *object, const struct smoke *s, const struct smoke_job *jo
     cJSON *list = cJSON_AddArrayToObject(object, "stages");
     for (int i = 0; i < SMOKE_N; i++) {
         const struct smoke_stage *x = &s->stages[i];
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddItemToArray(list, o);
+        cJSON *o = report_add_object(list);
         cJSON_AddStringToObject(o, "stage", smoke_stage_name((enum smoke_stage_id)i));
         cJSON_AddBoolToObject(o, "ok", x->state != SMOKE_FAILED);
         cJSON_AddStringToObject(o, "state", states[x->state]);

@@ -308,7 +308,7 @@ int talk_facts(cJSON *object, const struct talk *t, const struct talk_answer *a,
     const struct generate_stats *s = &a->stats;
     cJSON *ids = cJSON_AddArrayToObject(object, "tokens");
     for (size_t i = 0; i < a->made.tokens.n; i++)
-        cJSON_AddItemToArray(ids, cJSON_CreateNumber(a->made.tokens.ids[i]));
+        report_add(ids, cJSON_CreateNumber(a->made.tokens.ids[i]));
     if (!ids || add_text(object, &a->text, err))
         return prep_fail(err, PREP_ENOMEM, "out of memory while reporting");
     cJSON_AddStringToObject(object, "finish_reason", generate_end_name(a->made.end));
