@@ -213,10 +213,11 @@ EMULATE_HERE = $(if $(SAN),,$(if $(filter 0,$(has_avx512)),1))
 # Whole texts through the model: minutes under a sanitizer, which test_runtime, test_runtime_faults,
 # test_generate_faults and test_judge_faults give the same code in seconds.
 WHOLE_TEXTS := $(patsubst %,$B/tests/golden/test_%,forward_reference forward_bits quality_windows cuts smoke \
-        kv_forms) $(patsubst %,$B/tests/unit/test_%,generate restrict speculate)
+        kv_forms) $(patsubst %,$B/tests/unit/test_%,generate restrict speculate) \
+        $(patsubst %,tests/cli/verify-%.sh,run probe cuts)
 VARIANT_JOBS = $(if $(filter thread,$(SAN)),$(call c_jobs,$(TSAN)),$(call c_jobs,$(if $(SAN),,$(FULL_SHAPE)) \
         $(KERNELS) $(filter-out $(if $(SAN),$(WHOLE_TEXTS)),$(UNIT) $(GOLDEN)) $(FAULTS)) $(if $(EMULATE_HERE),$(EMULATE_JOBS)) \
-        $(replay_jobs) $(call sh_jobs,$(CLI) \
+        $(replay_jobs) $(call sh_jobs,$(filter-out $(if $(SAN),$(WHOLE_TEXTS)),$(CLI)) \
         $(if $(SAN),,$(REHEARSAL))) $(if $(SAN),,$(MPI_JOBS)))
 
 # What takes minutes of GGUF at full shape is left to `make rehearsal`.

@@ -200,7 +200,7 @@ static struct task next_task(struct engine *e)
     struct task t = {TASK_NONE, NULL, NULL, NULL};
     if (e->failed)
         return t;
-    if (e->opt->stop && *e->opt->stop)
+    if (e->opt->stop && __atomic_load_n(e->opt->stop, __ATOMIC_RELAXED))
         e->stopping = 1;
     for (int i = 0; i < e->n_lanes && t.kind == TASK_NONE; i++)
         t = lane_task(e, &e->lanes[i]);

@@ -186,7 +186,7 @@ static void stop_at(void *arg, const struct progress *p)
 {
     struct stopper *s = arg;
     if (p->done_bytes >= s->at)
-        s->stop = 1;
+        __atomic_store_n(&s->stop, 1, __ATOMIC_RELAXED); /* workers look at it meanwhile */
 }
 
 /* Strands are at different places when the run ends; the next one serves them all. */
