@@ -82,7 +82,7 @@ for n in 2 4; do
     mv "$T/.out" "$T/tp"
 done
 judged="$T/nvfp4 --against $N $W -n 2 --mtp --json --tp 4"
-ranks -n 1 "$VERIFY" $judged --mem 90M : -n 3 "$VERIFY" $judged --mem 60M -j2
+ranks -n 1 "$VERIFY" $judged --mem 90M : -n 3 "$VERIFY" $judged --mem 100M -j2
 expect_same "$T/tp" "$T/.out"
 expect_stderr ''
 [ "$(grep -c 'warning: JUDGE_SPLIT' "$T/.all")" = 1 ] || complain 'linears are left out silently'
